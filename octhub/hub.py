@@ -1,0 +1,172 @@
+"""Checkpoints: strict, safetensors only, from a folder or the Hugging Face Hub."""
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from octhub.serving import ServingConfig
+
+CONFIG_VERSION = 1
+"""Raised when config.json changes in a way that older code would misread."""
+
+DEFAULT_CLASSIFIER = "checkpoints/octnet-oct2017"
+"""The classifier that app, command line and tests use unless told otherwise."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that can't be found or can't be used; the message says what was found and expected."""
+
+
+CARD = """---
+{{ card_data }}
+---
+
+# An octhub checkpoint
+
+Retinal OCT model, saved by octhub. It has not been evaluated yet: `python -m training.evaluate` measures it and
+writes a full card.
+"""
+
+
+class CheckpointMixin(
+    PyTorchModelHubMixin,
+    library_name="octhub",
+    model_card_template=CARD,
+    license="apache-2.0",
+    repo_url="https://github.com/octhub/octhub",
+):
+    """`from_pretrained` and `save_pretrained` for octhub's models.
+
+    A checkpoint is a folder (or a Hub repo) with model.safetensors, config.json and README.md. config.json
+    holds the constructor's arguments, `architecture` (the class name) and `config_version`.
+    """
+
+    serving: ServingConfig | None
+
+    def set_serving(self, serving: ServingConfig | dict | None) -> None:
+        """Attach the serving configuration; its class names must match the model's outputs."""
+        if isinstance(serving, dict):
+            serving = ServingConfig(**serving)
+        if serving is not None and len(serving.class_names) != self.num_classes:
+            raise ValueError(f"{len(serving.class_names)} class names for {self.num_classes} classes")
+        if serving is not None and len(serving.mean) != self.in_chans:
+            raise ValueError(f"{len(serving.mean)} normalisation means for {self.in_chans} input channels")
+        self.serving = serving
+
+    def save_pretrained(self, save_directory: str | Path, *, dtype: torch.dtype | None = None, **kwargs) -> None:
+        """Write model.safetensors, config.json and, unless one is there, README.md.
+
+        Args:
+            dtype: store floating-point tensors in this type (torch.float16 halves the file).
+        """
+        self._save_dtype = dtype
+        config = {
+            **self._hub_mixin_config,
+            "serving": None if self.serving is None else asdict(self.serving),
+            "architecture": type(self).__name__,
+            "config_version": CONFIG_VERSION,
+        }
+        super().save_pretrained(save_directory, config=config, **kwargs)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        dtype = self._save_dtype
+        tensors = {
+            name: (t.to(dtype) if dtype and t.is_floating_point() else t).detach().cpu().contiguous()
+            for name, t in self.state_dict().items()
+        }
+        save_file(tensors, save_directory / SAFETENSORS_SINGLE_FILE, metadata={"format": "pt"})
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs):
+        """Load a checkpoint in eval mode, strictly.
+
+        Args:
+            pretrained_model_name_or_path: a folder, or a Hub repo "owner/name".
+            revision, token, cache_dir, local_files_only, force_download: as in huggingface_hub.
+            map_location: the device to load to; "cpu" by default.
+
+        Raises:
+            CheckpointError: nothing there, another architecture, missing or extra tensors, a damaged file.
+        """
+        source = str(pretrained_model_name_or_path)
+        if os.path.isdir(source):
+            missing = [n for n in (CONFIG_NAME, SAFETENSORS_SINGLE_FILE) if not os.path.isfile(os.path.join(source, n))]
+            if missing:
+                raise CheckpointError(f"{source}: no {' and no '.join(missing)} in this folder")
+        try:
+            return super().from_pretrained(source, **kwargs)
+        except LocalEntryNotFoundError as e:
+            raise CheckpointError(
+                f"{source}: not in the local cache and the Hub can't be reached; "
+                f"a folder such as {DEFAULT_CLASSIFIER} works without a network"
+            ) from e
+        except HFValidationError as e:
+            raise CheckpointError(f"{source}: neither a folder that exists nor a Hub repo 'owner/name'") from e
+        except EntryNotFoundError as e:
+            raise CheckpointError(f"{source}: the Hub repo has no {SAFETENSORS_SINGLE_FILE}, expected one") from e
+        except HfHubHTTPError as e:
+            raise CheckpointError(f"{source}: {str(e).strip().splitlines()[-1]}") from e
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id,
+        revision,
+        cache_dir,
+        force_download,
+        local_files_only,
+        token,
+        map_location="cpu",
+        config=None,
+        **model_kwargs,
+    ):
+        cls._check_config(model_id, config)
+        if os.path.isdir(model_id):
+            path = os.path.join(model_id, SAFETENSORS_SINGLE_FILE)
+        else:
+            path = hf_hub_download(
+                model_id,
+                SAFETENSORS_SINGLE_FILE,
+                revision=revision,
+                cache_dir=cache_dir,
+                force_download=force_download,
+                local_files_only=local_files_only,
+                token=token,
+            )
+        try:
+            model = cls(**model_kwargs)
+        except (TypeError, ValueError) as e:
+            raise CheckpointError(f"{model_id}: {CONFIG_NAME} does not fit {cls.__name__}: {e}") from e
+        try:
+            tensors = load_file(path, device=str(map_location))
+        except (SafetensorError, OSError) as e:
+            raise CheckpointError(f"{path}: not a whole safetensors file: {e}") from e
+        try:
+            model.load_state_dict(tensors, strict=True)
+        except RuntimeError as e:
+            raise CheckpointError(f"{path}: {e}") from e
+        return model.to(map_location).eval()
+
+    @classmethod
+    def _check_config(cls, model_id: str, config: dict | None) -> None:
+        if config is None:
+            raise CheckpointError(f"{model_id}: no {CONFIG_NAME}, expected one")
+        found = config.get("architecture")
+        if found != cls.__name__:
+            raise CheckpointError(f"{model_id}: {CONFIG_NAME} is of architecture {found}, expected {cls.__name__}")
+        if config.get("config_version", 0) > CONFIG_VERSION:
+            raise CheckpointError(
+                f"{model_id}: {CONFIG_NAME} has config_version {config['config_version']}, this octhub reads up to "
+                f"{CONFIG_VERSION}; upgrade octhub"
+            )
+        known = {*cls._hub_mixin_init_parameters, "architecture", "config_version"}
+        if unknown := sorted(set(config) - known):
+            raise CheckpointError(f"{model_id}: {CONFIG_NAME} has unknown keys {unknown}")

@@ -1,0 +1,88 @@
+"""OctNet: a small convolutional classifier of retinal OCT B-scans."""
+
+import torch
+from torch import nn
+
+from octhub.hub import CheckpointMixin
+from octhub.serving import ServingConfig
+
+
+class ConvBlock(nn.Sequential):
+    """Convolution → batch norm → ReLU → 2×2 max pool: (B, in, H, W) → (B, out, ⌊H/2⌋, ⌊W/2⌋)."""
+
+    def __init__(self, in_chans: int, out_chans: int, kernel_size: int):
+        super().__init__()
+        self.conv = nn.Conv2d(in_chans, out_chans, kernel_size, padding=kernel_size // 2, bias=False)
+        self.norm = nn.BatchNorm2d(out_chans)
+        self.act = nn.ReLU(inplace=True)
+        self.pool = nn.MaxPool2d(2)
+
+
+class OctNet(
+    nn.Module,
+    CheckpointMixin,
+    pipeline_tag="image-classification",
+    tags=["medical", "ophthalmology", "oct", "retina"],
+):
+    """Six convolutional blocks, global average pooling, and a three-layer MLP.
+
+    With the default layout it has 1,763,124 parameters, 6.90 % of ResNet-50's 25,557,032.
+
+    Args:
+        in_chans: input channels; B-scans have one.
+        num_classes: number of classes.
+        channels: output channels of each block.
+        kernel_sizes: odd kernel size of each block's convolution.
+        hidden: widths of the MLP's hidden layers.
+        dropout: dropout probability before each hidden layer's output is used, in [0, 1).
+        serving: how to run the model on scans; None for a model that is not served yet.
+
+    Shapes:
+        input (B, in_chans, H, W), normalised float, H and W at least 2 ** len(channels);
+        output logits (B, num_classes).
+    """
+
+    def __init__(
+        self,
+        in_chans: int = 1,
+        num_classes: int = 4,
+        channels: tuple[int, ...] = (16, 32, 64, 128, 256, 512),
+        kernel_sizes: tuple[int, ...] = (7, 5, 5, 3, 3, 3),
+        hidden: tuple[int, ...] = (256, 64),
+        dropout: float = 0.5,
+        serving: ServingConfig | None = None,
+    ):
+        super().__init__()
+        if len(channels) != len(kernel_sizes):
+            raise ValueError(
+                f"{len(channels)} channels and {len(kernel_sizes)} kernel_sizes: expected one of each a block"
+            )
+        self.in_chans, self.num_classes = in_chans, num_classes
+        self.set_serving(serving)
+        widths = (in_chans, *channels)
+        self.blocks = nn.Sequential(
+            *(ConvBlock(*shape) for shape in zip(widths[:-1], channels, kernel_sizes, strict=True))
+        )
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        layers: list[nn.Module] = []
+        widths = (channels[-1], *hidden)
+        for n_in, n_out in zip(widths[:-1], hidden, strict=True):
+            layers += [nn.Linear(n_in, n_out), nn.ReLU(inplace=True), nn.Dropout(dropout)]
+        self.mlp = nn.Sequential(*layers, nn.Linear(widths[-1], num_classes))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, in_chans, H, W) → logits (B, num_classes)."""
+        return self.mlp(self.features(x))
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, in_chans, H, W) → pooled features (B, channels[-1])."""
+        smallest = 2 ** len(self.blocks)
+        if x.ndim != 4 or x.shape[1] != self.in_chans or min(x.shape[2:]) < smallest:
+            raise ValueError(
+                f"input of shape {tuple(x.shape)}, expected (B, {self.in_chans}, H, W) with H and W at least {smallest}"
+            )
+        return self.pool(self.blocks(x)).flatten(1)
+
+    def cam_layer(self) -> nn.Module:
+        """The layer that Grad-CAM looks at: the last block's activation, before its pooling."""
+        return self.blocks[-1].act

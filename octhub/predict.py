@@ -1,0 +1,96 @@
+"""The one way to run a model on a scan: app, API, command line and Python all come through here."""
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from octhub.explain import grad_cam
+from octhub.hub import DEFAULT_CLASSIFIER, CheckpointError
+from octhub.octnet import OctNet
+from octhub.preprocess import preprocess, to_scan
+from octhub.scan import read_scan
+
+ScanLike = str | Path | Image.Image | np.ndarray
+"""What can be classified: a file, a PIL image, or an (H, W) array (see octhub.scan.read_scan)."""
+
+
+@dataclass(frozen=True)
+class Classification:
+    """A classifier's answer for one scan.
+
+    Attributes:
+        label: the likeliest class.
+        probabilities: every class's calibrated probability, in the checkpoint's order; they sum to 1.
+        heatmap: (H, W) float32 in [0, 1] at the scan's own size, or None when it was not asked for.
+        heatmap_class: the class that the heatmap explains.
+    """
+
+    label: str
+    probabilities: dict[str, float]
+    heatmap: np.ndarray | None = None
+    heatmap_class: str | None = None
+
+
+def best_device() -> str:
+    """ "cuda" where there is one, "mps" on a Mac that has it, else "cpu"."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+class Classifier:
+    """A served OctNet: scan in, Classification out. Safe to share between threads."""
+
+    def __init__(self, model: OctNet, device: str | torch.device | None = None):
+        """Args: model: with a serving configuration; device: `best_device()` by default."""
+        if model.serving is None:
+            raise CheckpointError("the model has no serving configuration (size, normalisation, class names)")
+        self.device = torch.device(device or best_device())
+        self.model = model.to(self.device).eval().requires_grad_(False)
+        self.serving = model.serving
+        self._lock = threading.Lock()  # Grad-CAM hooks the model while it works
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | Path = DEFAULT_CLASSIFIER, *, device: str | torch.device | None = None, **hub_kwargs
+    ) -> "Classifier":
+        """Load a checkpoint folder or Hub repo; see OctNet.from_pretrained for `hub_kwargs` and errors."""
+        return cls(OctNet.from_pretrained(source, **hub_kwargs), device)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.serving.class_names
+
+    def __call__(self, scan: ScanLike, heatmap: bool | str = False) -> Classification:
+        """Classify one scan.
+
+        Args:
+            scan: a path, a PIL image or an (H, W) array.
+            heatmap: True for the Grad-CAM of the likeliest class, or a class name for that one's.
+
+        Raises:
+            ScanError: the scan can't be read.
+            ValueError: `heatmap` names no class of this model.
+        """
+        if isinstance(heatmap, str) and heatmap not in self.class_names:
+            raise ValueError(f"heatmap class {heatmap!r}, expected one of {', '.join(self.class_names)}")
+        pixels = read_scan(scan)
+        input, box = preprocess(pixels, self.serving)
+        input = input[None].to(self.device)
+        with self._lock:
+            if heatmap:
+                wanted = self.class_names.index(heatmap) if isinstance(heatmap, str) else None
+                cam, logits, shown = grad_cam(self.model, input, wanted)
+            else:
+                with torch.inference_mode():
+                    logits = self.model(input)
+        probabilities = (logits[0].float() / self.serving.temperature).softmax(0).tolist()
+        label = self.class_names[int(logits.argmax())]
+        named = dict(zip(self.class_names, probabilities, strict=True))
+        if not heatmap:
+            return Classification(label, named)
+        return Classification(label, named, to_scan(cam, box, pixels.shape), self.class_names[shown])

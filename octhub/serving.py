@@ -1,0 +1,34 @@
+"""What a checkpoint's config.json says about running it on a scan."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ServingConfig:
+    """Everything that training, serving and tests must agree on, stored in config.json.
+
+    Attributes:
+        class_names: one name per output channel, in the order of the logits.
+        size: (height, width) in pixels of the model's input.
+        mean, std: normalisation of the windowed intensities, one value per input channel.
+        temperature: the logits are divided by it before the softmax (Guo et al. 2017,
+            "On Calibration of Modern Neural Networks"); fitted on validation patients.
+    """
+
+    class_names: tuple[str, ...]
+    size: tuple[int, int]
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    temperature: float = 1.0
+
+    def __post_init__(self):
+        for field in ("class_names", "size", "mean", "std"):  # JSON turns tuples into lists
+            object.__setattr__(self, field, tuple(getattr(self, field)))
+        if len(self.size) != 2 or any(not isinstance(n, int) or n < 1 for n in self.size):
+            raise ValueError(f"size is {self.size}, expected (height, width) in pixels")
+        if len(self.mean) != len(self.std) or not self.mean:
+            raise ValueError(f"mean {self.mean} and std {self.std}: expected one value per input channel in each")
+        if min(self.std) <= 0 or self.temperature <= 0:
+            raise ValueError(f"std {self.std} and temperature {self.temperature} must be above 0")
+        if len(set(self.class_names)) != len(self.class_names):
+            raise ValueError(f"class_names {self.class_names}: a name appears twice")

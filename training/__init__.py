@@ -1,0 +1,1 @@
+"""Training, evaluation and publishing of octhub's models."""
