@@ -1,5 +1,6 @@
 """Checkpoints: strict, safetensors only, from a folder or the Hugging Face Hub."""
 
+import json
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +19,25 @@ CONFIG_VERSION = 1
 
 DEFAULT_CLASSIFIER = "checkpoints/octnet-oct2017"
 """The classifier that app, command line and tests use unless told otherwise."""
+
+
+CHECKPOINTS = Path(__file__).resolve().parent.parent
+"""Where "checkpoints/NAME" is looked for when it isn't in the current folder: beside the package."""
+
+
+def locate(source: str | Path) -> str:
+    """A checkpoint's folder, or else the Hub repo id that `source` must be.
+
+    Raises:
+        CheckpointError: `source` is a path, and no folder is there.
+    """
+    for folder in (Path(source), CHECKPOINTS / source):
+        if folder.is_dir():
+            return str(folder)
+    looks_like_path = isinstance(source, Path) or source.startswith((".", "/", "~", "checkpoints/"))
+    if looks_like_path or source.count("/") > 1:
+        raise CheckpointError(f"{source}: no such folder, expected a checkpoint's folder or a Hub repo 'owner/name'")
+    return source
 
 
 class CheckpointError(ValueError):
@@ -95,13 +115,15 @@ class CheckpointMixin(
         Raises:
             CheckpointError: nothing there, another architecture, missing or extra tensors, a damaged file.
         """
-        source = str(pretrained_model_name_or_path)
+        source = locate(pretrained_model_name_or_path)
         if os.path.isdir(source):
             missing = [n for n in (CONFIG_NAME, SAFETENSORS_SINGLE_FILE) if not os.path.isfile(os.path.join(source, n))]
             if missing:
                 raise CheckpointError(f"{source}: no {' and no '.join(missing)} in this folder")
         try:
             return super().from_pretrained(source, **kwargs)
+        except (json.JSONDecodeError, UnicodeDecodeError) as e:
+            raise CheckpointError(f"{source}: {CONFIG_NAME} is not JSON: {e}") from e
         except LocalEntryNotFoundError as e:
             raise CheckpointError(
                 f"{source}: not in the local cache and the Hub can't be reached; "
@@ -149,10 +171,8 @@ class CheckpointMixin(
             tensors = load_file(path, device=str(map_location))
         except (SafetensorError, OSError) as e:
             raise CheckpointError(f"{path}: not a whole safetensors file: {e}") from e
-        try:
-            model.load_state_dict(tensors, strict=True)
-        except RuntimeError as e:
-            raise CheckpointError(f"{path}: {e}") from e
+        _check_tensors(path, tensors, model.state_dict())
+        model.load_state_dict(tensors, strict=True)
         return model.to(map_location).eval()
 
     @classmethod
@@ -170,3 +190,17 @@ class CheckpointMixin(
         known = {*cls._hub_mixin_init_parameters, "architecture", "config_version"}
         if unknown := sorted(set(config) - known):
             raise CheckpointError(f"{model_id}: {CONFIG_NAME} has unknown keys {unknown}")
+
+
+def _check_tensors(path: str, found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    """Stricter than load_state_dict, which makes up a batch norm's missing counter."""
+    problems = []
+    if missing := sorted(expected.keys() - found.keys()):
+        problems.append(f"missing tensors {', '.join(missing)}")
+    if extra := sorted(found.keys() - expected.keys()):
+        problems.append(f"unexpected tensors {', '.join(extra)}")
+    for name in sorted(found.keys() & expected.keys()):
+        if found[name].shape != expected[name].shape:
+            problems.append(f"{name} has shape {tuple(found[name].shape)}, expected {tuple(expected[name].shape)}")
+    if problems:
+        raise CheckpointError(f"{path}: {'; '.join(problems)}")

@@ -11,7 +11,7 @@ CLASS_NAMES = ("CNV", "DME", "DRUSEN", "NORMAL")
 """OCT2017's classes, in the order of the logits (Kermany et al. 2018, Cell 172:1122)."""
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".tif", ".tiff")
-NAME = re.compile(r"(?P<label>[A-Z]+)-(?P<patient>\d+)-(?P<number>\d+)")
+NAME = re.compile(r"(?P<label>[A-Z]+)-(?P<patient>\d+)-(?P<number>\d+)([-_]\w+)?")
 
 
 class DataError(ValueError):

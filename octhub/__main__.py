@@ -1,0 +1,115 @@
+"""Command line: `python -m octhub classify FILE_OR_FOLDER …` and `python -m octhub verify`."""
+
+import argparse
+import csv
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from tqdm import tqdm
+
+from octhub import __version__
+from octhub.hub import DEFAULT_CLASSIFIER, CheckpointError
+
+BAD_INPUT = 2
+"""Exit status when a scan, a checkpoint or an argument can't be used."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; the exit status is 0, 1 (verify: the gallery disagrees) or 2 (bad input)."""
+    args = _parser().parse_args(argv)
+    try:
+        return args.run(args)
+    except CheckpointError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return BAD_INPUT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="octhub", description="Retinal OCT models. For research use only.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    classify = commands.add_parser("classify", help="name what each scan shows")
+    classify.add_argument(
+        "paths", nargs="+", type=Path, metavar="FILE_OR_FOLDER", help="folders are searched for images"
+    )
+    classify.add_argument("--csv", type=Path, metavar="FILE", help="write the table here, too")
+    classify.set_defaults(run=_classify)
+
+    verify = commands.add_parser("verify", help="replay the example gallery and compare with what it promises")
+    verify.add_argument("--examples", type=Path, metavar="DIR", help="gallery with a manifest.json")
+    verify.set_defaults(run=_verify)
+
+    for command in (classify, verify):
+        command.add_argument(
+            "--classifier", default=DEFAULT_CLASSIFIER, metavar="FOLDER_OR_REPO", help="checkpoint (%(default)s)"
+        )
+        command.add_argument("--device", help="cpu, cuda, mps; the best there is by default")
+    return parser
+
+
+def _classify(args: argparse.Namespace) -> int:
+    from octhub.predict import Classifier
+    from octhub.scan import ScanError
+
+    files = list(find_scans(args.paths))
+    classifier = Classifier.from_pretrained(args.classifier, device=args.device)
+    names = classifier.class_names
+    rows, bad = [], 0
+    many = any(path.is_dir() for path in args.paths)
+    for file in tqdm(files, "classify", unit="scan", disable=not many):
+        try:
+            answer = classifier(file)
+        except ScanError as e:
+            bad += 1
+            tqdm.write(f"error: {e}", file=sys.stderr)
+            rows.append({"file": file, "error": str(e)})
+            continue
+        shares = {name: f"{p:.4f}" for name, p in answer.probabilities.items()}
+        rows.append({"file": file, "label": answer.label, **shares})
+        tqdm.write(f"{file}\t{answer.label}\t{answer.probabilities[answer.label]:.1%}", file=sys.stdout)
+    if args.csv:
+        with args.csv.open("w", newline="", encoding="utf-8") as f:
+            writer = csv.DictWriter(f, ["file", "label", *names, "error"])
+            writer.writeheader()
+            writer.writerows(rows)
+    if not files:
+        print(f"error: no images in {', '.join(map(str, args.paths))}", file=sys.stderr)
+    if many or bad:
+        print(f"{len(rows) - bad} classified, {bad} could not be read", file=sys.stderr)
+    return BAD_INPUT if bad or not files else 0
+
+
+def find_scans(paths: Iterable[Path]) -> Iterable[Path]:
+    """Files as they are; folders, however deep, by the suffixes that can be read. Hidden files are left out."""
+    from octhub.scan import IMAGE_SUFFIXES
+
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        for file in sorted(path.rglob("*")):
+            hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
+            if file.is_file() and file.suffix.lower() in IMAGE_SUFFIXES and not hidden:
+                yield file
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from octhub.gallery import EXAMPLES, GalleryError, replay
+    from octhub.predict import Classifier
+
+    try:
+        outcomes = replay(Classifier.from_pretrained(args.classifier, device=args.device), args.examples or EXAMPLES)
+    except GalleryError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return BAD_INPUT
+    for outcome in outcomes:
+        print(outcome)
+    failed = sum(not o.ok for o in outcomes)
+    print(f"{len(outcomes) - failed} of {len(outcomes)} examples agree with the manifest")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""The classifier's answers: the same from file, picture and array, and from many threads."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from synthetic import bscan
+
+from octhub import CheckpointError, Classifier, OctNet, ScanError, ServingConfig
+
+NAMES = ("CNV", "DME", "DRUSEN", "NORMAL")
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    torch.manual_seed(0)
+    serving = ServingConfig(NAMES, (64, 128), (0.2,), (0.2,), temperature=2.0)
+    return Classifier(OctNet(channels=(4, 4, 8, 8, 8, 16), hidden=(8, 8), serving=serving), "cpu")
+
+
+@pytest.fixture(scope="module")
+def scan() -> np.ndarray:
+    return bscan("DME", np.random.default_rng(0))
+
+
+def test_answer(classifier, scan):
+    answer = classifier(scan)
+    assert tuple(answer.probabilities) == NAMES
+    assert sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-6)
+    assert answer.label == max(answer.probabilities, key=answer.probabilities.get)
+    assert answer.heatmap is None
+
+
+def test_file_picture_and_array_agree(classifier, scan, tmp_path):
+    path = tmp_path / "scan.png"
+    Image.fromarray(scan).save(path)
+    answers = [classifier(s) for s in (scan, Image.fromarray(scan), path, str(path))]
+    assert all(a == answers[0] for a in answers)
+
+
+def test_temperature_softens(classifier, scan):
+    sharp = Classifier(classifier.model, "cpu")
+    sharp.serving = ServingConfig(NAMES, (64, 128), (0.2,), (0.2,), temperature=0.01)
+    assert max(sharp(scan).probabilities.values()) > max(classifier(scan).probabilities.values())
+    assert sharp(scan).label == classifier(scan).label
+
+
+@pytest.mark.parametrize("wanted", [True, *NAMES])
+def test_heatmap_has_the_scans_size(classifier, scan, wanted):
+    answer = classifier(scan, heatmap=wanted)
+    assert answer.heatmap.shape == scan.shape
+    assert answer.heatmap.dtype == np.float32
+    assert 0 <= answer.heatmap.min() <= answer.heatmap.max() <= 1
+    assert answer.heatmap_class == (answer.label if wanted is True else wanted)
+
+
+def test_heatmap_does_not_change_the_answer(classifier, scan):
+    assert classifier(scan, heatmap="CNV").probabilities == classifier(scan).probabilities
+
+
+def test_unknown_class_is_named(classifier, scan):
+    with pytest.raises(ValueError, match="'GLAUCOMA', expected one of CNV, DME, DRUSEN, NORMAL"):
+        classifier(scan, heatmap="GLAUCOMA")
+
+
+def test_bad_scan_is_a_scan_error(classifier, tmp_path):
+    (tmp_path / "no.png").write_text("no picture")
+    with pytest.raises(ScanError, match=r"no\.png"):
+        classifier(tmp_path / "no.png")
+
+
+def test_threads_share_a_classifier(classifier):
+    rng = np.random.default_rng(1)
+    jobs = [(bscan(NAMES[i % 4], rng), NAMES[i % 3] if i % 2 else False) for i in range(24)]
+    alone = [classifier(s, heatmap=h) for s, h in jobs]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda job: classifier(job[0], heatmap=job[1]), jobs))
+    for a, b in zip(alone, together, strict=True):
+        assert a.probabilities == b.probabilities
+        assert (a.heatmap is None) == (b.heatmap is None)
+        assert a.heatmap is None or np.array_equal(a.heatmap, b.heatmap)
+
+
+def test_model_without_serving_is_refused():
+    with pytest.raises(CheckpointError, match="no serving configuration"):
+        Classifier(OctNet())

@@ -1,0 +1,63 @@
+"""Model cards, rendered from a checkpoint's config.json, training.json and metrics.json alone."""
+
+import json
+from pathlib import Path
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+TEMPLATES = Path(__file__).parent
+
+TASKS = {"OctNet": ("image-classification", "octnet-card.md.j2")}
+"""Architecture → (the Hub's task, the card's template)."""
+
+
+def write_card(checkpoint: Path) -> None:
+    """Render the card of a checkpoint over its README.md."""
+    render_card(checkpoint).save(Path(checkpoint) / "README.md")
+
+
+def render_card(checkpoint: Path) -> ModelCard:
+    """The card, with a model-index of every evaluation in metrics.json.
+
+    Raises:
+        FileNotFoundError: a file of the checkpoint is missing.
+        KeyError: config.json names an architecture that has no template.
+    """
+    checkpoint = Path(checkpoint)
+    config, training, metrics = (
+        json.loads((checkpoint / name).read_text(encoding="utf-8"))
+        for name in ("config.json", "training.json", "metrics.json")
+    )
+    task, template = TASKS[config["architecture"]]
+    data = ModelCardData(
+        language="en",
+        license="apache-2.0",
+        library_name="octhub",
+        pipeline_tag=task,
+        tags=["medical", "ophthalmology", "oct", "retina"],
+        model_name=checkpoint.name,
+        eval_results=[
+            EvalResult(
+                task_type=task,
+                dataset_type=key,
+                dataset_name=f"{e['data']}, {e['split']}",
+                metric_type=metric,
+                metric_name=name,
+                metric_value=round(e[field], 4),
+            )
+            for key, e in metrics["evaluations"].items()
+            for metric, name, field in (
+                ("accuracy", "Accuracy", "accuracy"),
+                ("roc_auc", "Macro AUROC", "macro_auroc"),
+            )
+        ],
+    )
+    return ModelCard.from_template(
+        data,
+        template_path=str(TEMPLATES / template),
+        name=checkpoint.name,
+        config=config,
+        training=training,
+        evaluations=metrics["evaluations"],
+        pictures={key: f"confusion-{key}.png" for key in metrics["evaluations"]},
+    )

@@ -1,0 +1,81 @@
+"""Labelled scans as a torch data set: read once, augmented by a seed of their own."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from octhub.preprocess import blank_margins, cut, normalise, preprocess, retina_row
+from octhub.scan import read_scan
+from octhub.serving import ServingConfig
+from training.augment import geometry, intensity, random_band
+from training.samples import Sample
+
+
+class ScanDataset(Dataset):
+    """Yields (input (in_chans, H, W) float32, class id).
+
+    Without augmentation the input is exactly what serving makes of the scan. With it, the randomness depends on
+    (seed, epoch, index) alone, so that a resumed run repeats it whatever the number of workers.
+
+    Args:
+        strength: of the augmentation; 0 for none.
+        cache: keep decoded scans in memory (about 0.3 MB each).
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        serving: ServingConfig,
+        *,
+        strength: float = 0,
+        seed: int = 0,
+        cache: bool = True,
+    ):
+        self.samples, self.serving, self.strength, self.seed = samples, serving, strength, seed
+        self.epoch = 0
+        self._cache: dict | None = {} if cache else None
+        self._augment = (geometry(strength), intensity(strength)) if strength else ()
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        sample = self.samples[index]
+        target = self.serving.class_names.index(sample.label)
+        if not self.strength:
+            return self._plain(index), target
+        scan, row = self._read(index)
+        aspect = self.serving.size[1] / self.serving.size[0]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(hash((self.seed, self.epoch, index)) & 0x7FFFFFFF)
+            box = random_band(scan.shape, row, aspect, self.strength)
+            image = cut(scan.astype(np.float32) / 255, box, self.serving.size)
+            for step in self._augment:
+                image = step(image)
+        return normalise(image.clamp(0, 1), self.serving), target
+
+    def _plain(self, index: int) -> torch.Tensor:
+        if self._cache is not None and index in self._cache:
+            return self._cache[index]
+        image = preprocess(read_scan(self.samples[index].path), self.serving)[0]
+        if self._cache is not None:
+            self._cache[index] = image
+        return image
+
+    def warm(self, progress=iter) -> None:
+        """Fill the cache before worker processes fork, so that they share it."""
+        if self._cache is not None:
+            for index in progress(range(len(self))):
+                self._read(index) if self.strength else self._plain(index)
+
+    def _read(self, index: int) -> tuple[np.ndarray, float]:
+        """A scan without its margins, (H, W) uint8, and its retina's row."""
+        if self._cache is not None and index in self._cache:
+            return self._cache[index]
+        scan = blank_margins(read_scan(self.samples[index].path))
+        entry = (scan * 255).round().astype(np.uint8), retina_row(scan)
+        if self._cache is not None:
+            self._cache[index] = entry
+        return entry

@@ -1,0 +1,188 @@
+"""The training loop that every model shares: accelerate, EMA, exact resume."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration, set_seed
+from timm.optim import create_optimizer_v2
+from timm.utils import ModelEmaV3
+from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, OneCycleLR
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+OPTIMIZERS = ("adamw", "adam", "rmsprop", "sgd")
+SCHEDULES = ("onecycle", "cosine", "constant")
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How to train.
+
+    Attributes:
+        out: folder for states, history.json and the best weights.
+        epochs: passes over the training data.
+        optimizer, lr, weight_decay, schedule: of OPTIMIZERS and SCHEDULES; lr is the peak of the schedule.
+        ema: decay of the exponential moving average of the weights, a step; it is what is validated and kept.
+        clip: largest norm of the gradient.
+        seed: of weights, order, augmentation and dropout.
+        resume: continue from the last whole state in `out`.
+    """
+
+    out: Path
+    epochs: int = 60
+    optimizer: str = "adamw"
+    lr: float = 2e-3
+    weight_decay: float = 0.05
+    schedule: str = "onecycle"
+    ema: float = 0.998
+    clip: float = 1.0
+    seed: int = 0
+    resume: bool = False
+
+
+class Task(Protocol):
+    """What is particular to a model: its data and what is good."""
+
+    train_loader: DataLoader
+
+    def start_epoch(self, epoch: int) -> None:
+        """Called in every process before an epoch's first batch."""
+
+    def loss(self, model: nn.Module, batch) -> tuple[torch.Tensor, float]:
+        """The loss of a batch, and the accuracy to show on the progress bar."""
+
+    def validate(self, model: nn.Module, accelerator: Accelerator) -> dict[str, float]:
+        """Figures on the validation split; "score" is the one to choose by, the higher the better."""
+
+
+@dataclass
+class Progress:
+    """Where a run stands; accelerate stores it with the rest of the state."""
+
+    epoch: int = 0
+    best: float = float("-inf")
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def state_dict(self) -> dict:
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict) -> None:
+        vars(self).update(state)
+
+
+def make_accelerator(*, bf16: bool = False, cpu: bool = False, seed: int = 0) -> Accelerator:
+    """One process or many, CPU or GPU, as `accelerate launch` or the machine says.
+
+    The sampler is seeded by epoch, so that a resumed run sees the scans in the order it would have seen.
+    """
+    return Accelerator(
+        mixed_precision="bf16" if bf16 else "no",
+        cpu=cpu,
+        dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=seed),
+    )
+
+
+def fit(
+    model: nn.Module, task: Task, options: FitOptions, accelerator: Accelerator, keep: Callable[[nn.Module], None]
+) -> Progress:
+    """Train; call `keep` with the averaged model in the main process whenever the validation score is the best yet.
+
+    A state is written whole after each epoch, then renamed; killed at any point, the run continues from the
+    last one with the same result as an uninterrupted run.
+    """
+    optimizer = create_optimizer_v2(
+        model, opt=options.optimizer, lr=options.lr, weight_decay=options.weight_decay, momentum=0.9
+    )
+    ema = ModelEmaV3(model, decay=options.ema, use_warmup=True, device=accelerator.device)
+    model, optimizer, loader = accelerator.prepare(model, optimizer, task.train_loader)
+    schedule = _schedule(optimizer, options, len(loader))
+    progress = Progress()
+    accelerator.register_for_checkpointing(ema, schedule, progress)
+    state = last_state(options.out)
+    if state and not options.resume:
+        raise FileExistsError(f"{options.out}: holds the state of an earlier run; resume it, or choose another folder")
+    if state:
+        accelerator.load_state(str(state))
+        accelerator.print(f"resumed after epoch {progress.epoch} from {state}")
+
+    while progress.epoch < options.epochs:
+        epoch = progress.epoch
+        started = time.perf_counter()
+        set_seed(options.seed * 1_000_003 + epoch, device_specific=True)  # dropout and mixup repeat on resume
+        loader.set_epoch(epoch)
+        task.start_epoch(epoch)
+        model.train()
+        losses, accuracies = [], []
+        bar = tqdm(loader, f"epoch {epoch + 1}/{options.epochs}", disable=not accelerator.is_main_process, leave=False)
+        for batch in bar:
+            with accelerator.autocast():
+                loss, accuracy = task.loss(model, batch)
+            if not torch.isfinite(loss):
+                raise FloatingPointError(f"the loss is {loss.item()} in epoch {epoch + 1}: lower the learning rate")
+            accelerator.backward(loss)
+            accelerator.clip_grad_norm_(model.parameters(), options.clip)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad(set_to_none=True)
+            ema.update(accelerator.unwrap_model(model))
+            losses.append(loss.item())
+            accuracies.append(accuracy)
+            bar.set_postfix(loss=f"{sum(losses[-20:]) / len(losses[-20:]):.3f}", accuracy=f"{accuracy:.3f}")
+        seconds = time.perf_counter() - started
+        row = {
+            "epoch": epoch + 1,
+            "lr": schedule.get_last_lr()[0],
+            "loss": sum(losses) / len(losses),
+            "accuracy": sum(accuracies) / len(accuracies),
+            "seconds": round(seconds, 2),
+            **{f"val_{k}": v for k, v in task.validate(ema.module.eval(), accelerator).items()},
+        }
+        accelerator.print(
+            " ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()), flush=True
+        )
+        progress.history.append(row)
+        progress.epoch += 1
+        if row["val_score"] > progress.best:
+            progress.best = row["val_score"]
+            if accelerator.is_main_process:
+                keep(ema.module)
+        accelerator.wait_for_everyone()
+        _save_state(accelerator, options.out, progress)
+    return progress
+
+
+def last_state(out: Path) -> Path | None:
+    """The newest whole state under `out`, or None."""
+    return max((p for p in Path(out).glob("state-*") if p.suffix != ".tmp"), default=None)
+
+
+def _save_state(accelerator: Accelerator, out: Path, progress: Progress) -> None:
+    state = out / f"state-{progress.epoch:05d}"
+    partial = state.with_suffix(".tmp")
+    accelerator.save_state(str(partial))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        (out / "history.json").write_text(json.dumps(progress.history, indent=1))
+        partial.rename(state)
+        for old in out.glob("state-*"):
+            if old != state:
+                shutil.rmtree(old)
+    accelerator.wait_for_everyone()
+
+
+def _schedule(optimizer, options: FitOptions, steps_per_epoch: int):
+    steps = options.epochs * steps_per_epoch
+    inner = getattr(optimizer, "optimizer", optimizer)  # accelerate's wrapper would step once a process
+    if options.schedule == "onecycle":
+        return OneCycleLR(inner, options.lr, total_steps=steps, pct_start=0.1, cycle_momentum=False)
+    if options.schedule == "cosine":
+        return CosineAnnealingLR(inner, steps)
+    return LambdaLR(inner, lambda step: 1.0)
