@@ -168,7 +168,7 @@ class CheckpointMixin(
         except (TypeError, ValueError) as e:
             raise CheckpointError(f"{model_id}: {CONFIG_NAME} does not fit {cls.__name__}: {e}") from e
         try:
-            tensors = load_file(path, device=str(map_location))
+            tensors = load_file(path)
         except (SafetensorError, OSError) as e:
             raise CheckpointError(f"{path}: not a whole safetensors file: {e}") from e
         _check_tensors(path, tensors, model.state_dict())

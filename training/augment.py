@@ -36,7 +36,7 @@ class Speckle(nn.Module):
         height, width = image.shape[-2:]
         noise = torch.randn(1, height // grain, width // grain)
         if grain > 1:
-            noise = F.resize(noise, [height, width], antialias=False) * grain**0.5
+            noise = F.resize(noise, [height, width], antialias=False)
         return image * (1 + strength * noise)
 
 
@@ -57,14 +57,50 @@ class Shadows(nn.Module):
         return image * shade
 
 
+class DepthGain(nn.Module):
+    """Multiply rows by an exponential ramp, 1 at the top, log-uniform in [1 / most, most] at the bottom.
+
+    How bright the choroid is under the retina depends on the device's focus and light source.
+    """
+
+    def __init__(self, most: float):
+        super().__init__()
+        self.log_most = float(np.log(most))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        exponent = float(torch.empty(()).uniform_(-self.log_most, self.log_most))
+        return image * torch.linspace(0, exponent, image.shape[-2]).exp()[:, None]
+
+
+class Bend(nn.Module):
+    """Shift columns by a random parabola, up to `down` and `up` of the height between the centre and the sides.
+
+    How curved the retina looks depends on the width of the scan and the length of the optical path: wide scans of
+    other devices bow upwards at the sides.
+    """
+
+    def __init__(self, down: float, up: float):
+        super().__init__()
+        self.down, self.up = down, up
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        height, width = image.shape[-2:]
+        x = torch.linspace(-1, 1, width)
+        rise = 2 * float(torch.empty(()).uniform_(-self.down, self.up))  # the grid's height is 2
+        displacement = torch.zeros(1, height, width, 2)
+        displacement[..., 1] = rise * (x**2 - 1 / 3)
+        return F.elastic(image, displacement, interpolation=v2.InterpolationMode.BILINEAR)
+
+
 def intensity(strength: float = 1.0) -> v2.Compose:
     """Tone, noise, blur and shadows on windowed intensities in [0, 1]; `strength` scales all of them."""
     return v2.Compose(
         [
             Gamma(1 + 0.6 * strength),
             v2.ColorJitter(brightness=0.25 * strength, contrast=0.25 * strength),
+            v2.RandomApply([DepthGain(1 + strength)], p=0.5),
             v2.RandomApply([v2.GaussianBlur(5, sigma=(0.1, 1.2 * strength + 0.1))], p=0.3),
-            v2.RandomApply([Speckle(0.4 * strength)], p=0.5),
+            v2.RandomApply([Speckle(0.25 * strength)], p=0.4),
             v2.RandomApply([v2.GaussianNoise(sigma=0.05 * strength)], p=0.3),
             v2.RandomApply([Shadows(4)], p=0.3 * min(strength, 1)),
         ]
@@ -72,10 +108,11 @@ def intensity(strength: float = 1.0) -> v2.Compose:
 
 
 def geometry(strength: float = 1.0) -> v2.Compose:
-    """Flip, small rotation, shear and shift."""
+    """Flip, bend, small rotation, shear and shift."""
     return v2.Compose(
         [
             v2.RandomHorizontalFlip(),
+            v2.RandomApply([Bend(0.1 * strength, 0.3 * strength)], p=0.7),
             v2.RandomAffine(
                 degrees=10 * strength,
                 translate=(0.05 * strength, 0.05 * strength),

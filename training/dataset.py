@@ -1,6 +1,7 @@
 """Labelled scans as a torch data set: read once, augmented by a seed of their own."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -79,3 +80,11 @@ class ScanDataset(Dataset):
         if self._cache is not None:
             self._cache[index] = entry
         return entry
+
+
+def normalisation(samples: Sequence[Sample], serving: ServingConfig, most: int = 400) -> tuple[float, float]:
+    """(mean, standard deviation) of the windowed intensities of at most `most` scans, evenly spaced."""
+    plain = replace(serving, mean=(0.0,), std=(1.0,))
+    chosen = samples[:: max(1, len(samples) // most)]
+    pixels = torch.stack([preprocess(read_scan(s.path), plain)[0] for s in chosen])
+    return round(pixels.mean().item(), 3), round(pixels.std().item(), 3)

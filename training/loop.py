@@ -30,7 +30,8 @@ class FitOptions:
         out: folder for states, history.json and the best weights.
         epochs: passes over the training data.
         optimizer, lr, weight_decay, schedule: of OPTIMIZERS and SCHEDULES; lr is the peak of the schedule.
-        ema: decay of the exponential moving average of the weights, a step; it is what is validated and kept.
+        ema: decay of the exponential moving average of the weights, a step, reached by a warm-up from 0; the
+            average is what is validated and kept.
         clip: largest norm of the gradient.
         seed: of weights, order, augmentation and dropout.
         resume: continue from the last whole state in `out`.
@@ -122,7 +123,7 @@ def fit(
         model.train()
         losses, accuracies = [], []
         bar = tqdm(loader, f"epoch {epoch + 1}/{options.epochs}", disable=not accelerator.is_main_process, leave=False)
-        for batch in bar:
+        for step, batch in enumerate(bar, epoch * len(loader) + 1):
             with accelerator.autocast():
                 loss, accuracy = task.loss(model, batch)
             if not torch.isfinite(loss):
@@ -132,7 +133,7 @@ def fit(
             optimizer.step()
             schedule.step()
             optimizer.zero_grad(set_to_none=True)
-            ema.update(accelerator.unwrap_model(model))
+            ema.update(accelerator.unwrap_model(model), step)
             losses.append(loss.item())
             accuracies.append(accuracy)
             bar.set_postfix(loss=f"{sum(losses[-20:]) / len(losses[-20:]):.3f}", accuracy=f"{accuracy:.3f}")

@@ -1,8 +1,7 @@
 """Scans that are copies of one another though their bytes differ: saved again, brightened, resized, cropped, mirrored.
 
 B-scans look alike, so two steps are needed. A 512-bit difference hash, compared for every pair, finds candidates;
-an affine alignment of the two scans, compared in their fine texture, confirms them. Neither is fooled by a common
-layout, white margins or gain.
+the fine texture of the two scans, compared after an affine alignment, confirms them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,24 +24,24 @@ HASH_SIDE = 16
 BITS = 2 * HASH_SIDE**2
 """Bits of a hash: 16 × 16 signs of the horizontal differences, and as many of the vertical ones."""
 
-THRESHOLD = 112
-"""Differing bits, of 512, up to which a pair is a candidate; see the table in training.audit."""
+THRESHOLD = 120
+"""Differing bits, of 512, up to which a pair is a candidate; see the table in training.duplicate_calibration."""
 
 SAME_TEXTURE = 0.75
-"""Correlation of the aligned textures from which a candidate is a duplicate; see the table in training.audit."""
+"""Correlation of the aligned textures from which a candidate is a duplicate; measured as above."""
 
 SIDE = 128
 """Pixels a side at which scans are hashed and compared: four of a scan's 496 rows, most of the speckle gone."""
 
 TEXTURE_SIGMA, TEXTURE_FLOOR = 4.0, 0.02
 """Texture is what a Gaussian of this many pixels (of 128) leaves, over its local deviation plus this much of full
-scale: chosen by hand, so that the bright layers and the edges of white margins don't outweigh all else."""
+scale (chosen by hand), so that the bright layers and the edges of white margins don't outweigh all else."""
 
 LEAST_OVERLAP = 0.5
 """Share of the scan that the aligned other must cover."""
 
 CHUNK = 2048
-"""Scans compared at a time with as many others: 16 MB of distances."""
+"""Scans compared at a time with as many others: 34 MB of distances."""
 
 A, B = TypeVar("A"), TypeVar("B")
 
@@ -63,22 +62,18 @@ class Pair:
 
 
 def read_small(path: Path, data: bytes | None = None) -> np.ndarray:
-    """(128, 128) float32 in [0, 1] (8 bits), squeezed from the file at `path`, whose bytes may be handed in.
+    """(128, 128) float32 in [0, 1], squeezed from the file at `path`, whose bytes may be handed in.
 
     Raises:
         DataError: the file is no image, or a damaged one.
     """
     try:
         with Image.open(path if data is None else BytesIO(data)) as image:
-            image.draft("L", (2 * SIDE, 2 * SIDE))  # JPEG decodes straight to half the size, which is much faster
-            gray = np.asarray(image if image.mode.startswith("I") else image.convert("L"), np.float32)
-    except (OSError, ValueError, SyntaxError) as e:  # Pillow raises SyntaxError on broken PNG
+            image.draft("L", (SIDE * 3 // 2,) * 2)  # a JPEG of 496 rows decodes straight to half of them, and faster
+            deep = image.mode.startswith("I")
+            gray = np.asarray(image if deep else image.convert("L"), np.float32) / (65535 if deep else 255)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:  # SyntaxError: a broken PNG
         raise DataError(f"{path}: can't be read as an image ({e})") from e
-    return small(gray / 255)
-
-
-def small(gray: np.ndarray) -> np.ndarray:
-    """(H, W) float → (128, 128) float, each pixel the mean of those it covers."""
     return cv2.resize(gray, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
 
 

@@ -66,17 +66,14 @@ def lesions(root: Path) -> list[Sample]:
 
 def healthy_layers(root: Path) -> list[Sample]:
     """Scans of healthy eyes, `root`/images/SUBJECT_N.png; S01 and S08 are the same eye."""
-    return [
-        Sample(path, "NORMAL", f"healthy:{path.stem.split('_')[0].replace('S08', 'S01')}")
-        for path in sorted((Path(root) / "images").glob("*.png"))
-    ]
+    return [Sample(path, "NORMAL", f"healthy:{path.stem.split('_')[0].replace('S08', 'S01')}") for path in _pngs(root)]
 
 
 def duke_dme(root: Path) -> list[Sample]:
     """Scans of the training subjects S01–S05 of Chiu et al. 2015, `root`/images/SUBJECT_N.png; all have DME."""
     return [
         Sample(path, "DME", f"duke:{path.stem.split('_')[0]}")
-        for path in sorted((Path(root) / "images").glob("*.png"))
+        for path in _pngs(root)
         if path.stem.split("_")[0] <= "S05"
     ]
 
@@ -103,6 +100,13 @@ def digest(samples: Iterable[Sample]) -> str:
     """sha256 over the sorted (label, sha256 of the file) lines: the same scans give the same digest anywhere."""
     lines = sorted(f"{s.label} {hashlib.sha256(s.path.read_bytes()).hexdigest()}\n" for s in samples)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _pngs(root: Path) -> list[Path]:
+    paths = sorted((Path(root) / "images").glob("*.png"))
+    if not paths:
+        raise DataError(f"{Path(root) / 'images'}: no PNG files, expected SUBJECT_N.png")
+    return paths
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

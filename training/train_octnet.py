@@ -7,16 +7,10 @@ import argparse
 import json
 import platform
 import sys
-import time
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
-from torch import nn
-from torch.utils.data import DataLoader
-from torchvision.transforms import v2
 from tqdm import tqdm
 
 from octhub import __version__
@@ -25,70 +19,15 @@ from octhub.octnet import OctNet
 from octhub.serving import ServingConfig
 from training.audit import patients_crossing
 from training.calibrate import fit_temperature
-from training.dataset import ScanDataset
+from training.classify_task import ClassifyTask, counts, predict
+from training.dataset import ScanDataset, normalisation
 from training.loop import OPTIMIZERS, SCHEDULES, FitOptions, fit, make_accelerator
 from training.plots import plot_confusion, plot_history
 from training.samples import CLASS_NAMES, EXTRAS, DataError, Sample, digest, oct2017
 from training.split import hold_out
 
-MEAN, STD = 0.22, 0.20
-"""Of the windowed intensities of OCT2017's training scans, measured with `--measure-normalisation`."""
-
-
-class ClassifyTask:
-    """Class-weighted cross-entropy with label smoothing and mixup."""
-
-    def __init__(
-        self,
-        train: ScanDataset,
-        val: ScanDataset,
-        *,
-        batch_size: int,
-        workers: int,
-        label_smoothing: float,
-        mixup: float,
-        balance: float,
-        channels_last: bool,
-    ):
-        self.train, self.class_names = train, train.serving.class_names
-        self.train_loader = DataLoader(train, batch_size, shuffle=True, drop_last=True, num_workers=workers)
-        self.val_loader = DataLoader(val, batch_size)
-        self.criterion = nn.CrossEntropyLoss(
-            class_weights(train.samples, self.class_names, balance), label_smoothing=label_smoothing
-        )
-        self.mixup = v2.MixUp(alpha=mixup, num_classes=len(self.class_names)) if mixup else None
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-
-    def start_epoch(self, epoch: int) -> None:
-        self.train.epoch = epoch
-
-    def loss(self, model: nn.Module, batch) -> tuple[torch.Tensor, float]:
-        images, targets = batch
-        mixed, soft = self.mixup(images, targets) if self.mixup else (images, targets)
-        logits = model(mixed.to(memory_format=self.memory_format)).float()
-        return self.criterion.to(logits.device)(logits, soft), (logits.argmax(1) == targets).float().mean().item()
-
-    def validate(self, model: nn.Module, accelerator: Accelerator) -> dict[str, float]:
-        logits, targets = predict(model, self.val_loader, accelerator)
-        loss = nn.functional.cross_entropy(logits, targets).item()
-        accuracy = (logits.argmax(1) == targets).float().mean().item()
-        # Accuracy first; among equals the lower loss, which never outweighs one scan.
-        return {"loss": loss, "accuracy": accuracy, "score": accuracy - min(loss, 10) / 10 / (2 * len(targets))}
-
-
-def class_weights(samples: list[Sample], class_names: tuple[str, ...], power: float = 1.0) -> torch.Tensor:
-    """(C,) weights of mean 1, each inverse to its class's count, to the `power` (1 balances fully, 0 not at all)."""
-    counts = Counter(s.label for s in samples)
-    weights = torch.tensor([1 / max(counts[c], 1) for c in class_names]) ** power
-    return weights / weights.mean()
-
-
-@torch.inference_mode()
-def predict(model: nn.Module, loader: DataLoader, accelerator: Accelerator) -> tuple[torch.Tensor, torch.Tensor]:
-    """(logits (N, C), targets (N,)) of a whole split in every process, float32 on the CPU."""
-    loader = accelerator.prepare_data_loader(loader)
-    rows = [accelerator.gather_for_metrics((model(images).float(), targets)) for images, targets in loader]
-    return torch.cat([r[0] for r in rows]).cpu(), torch.cat([r[1] for r in rows]).cpu()
+NOT_RECIPE = {"data", "extra", "out", "resume", "no_cache", "workers", "cpu"}
+"""Arguments that don't decide the result, or are recorded elsewhere; training.json keeps the others."""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -133,44 +72,54 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def load_splits(args: argparse.Namespace) -> tuple[list[Sample], list[Sample]]:
-    """(train, validation) samples, no patient in both and none of the test split's in either.
+def load_splits(args: argparse.Namespace) -> tuple[list[Sample], list[Sample], int]:
+    """(training samples, validation samples, how many were left out of both).
+
+    No patient is on two sides: scans of the test split's patients are left out of training and validation (the
+    official release has such patients), and validation patients' scans out of training.
 
     Raises:
-        DataError: bad layout, unknown extra, or a patient on two sides.
+        DataError: bad layout, unknown extra, or nothing left to train on.
     """
     train = oct2017(args.data, "train")
-    if args.use_val:
-        val = oct2017(args.data, "val")
-    else:
-        train, val = hold_out(train, args.val_fraction, args.seed)
-    held = {s.patient for s in val}
     for folder in args.extra:
         if folder.name not in EXTRAS:
             raise DataError(f"{folder}: unknown extra set, expected a folder named {', '.join(EXTRAS)}")
-        train = train + [s for s in EXTRAS[folder.name](folder) if s.patient not in held]
-    splits = {"train": train, "val": val}
-    if (args.data / "test").is_dir():
-        splits["test"] = oct2017(args.data, "test")
-    crossing = patients_crossing(splits)
-    if crossing:
-        names = ", ".join(sorted(crossing)[:5])
-        raise DataError(f"{args.data}: {len(crossing)} patients are in more than one split ({names} …)")
-    return train, val
+    test = oct2017(args.data, "test") if (args.data / "test").is_dir() else []
+    tested = {s.patient for s in test}
+    found = len(train)
+    train = [s for s in train if s.patient not in tested]
+    if args.use_val:
+        val = [s for s in oct2017(args.data, "val") if s.patient not in tested]
+    else:
+        train, val = hold_out(train, args.val_fraction, args.seed)
+    barred = tested | {s.patient for s in val}
+    train = [s for s in train if s.patient not in barred]
+    left_out = found - len(train) - (0 if args.use_val else len(val))
+    for folder in args.extra:
+        train += [s for s in EXTRAS[folder.name](folder) if s.patient not in barred]
+    if not train or not val:
+        raise DataError(
+            f"{args.data}: {len(train)} training and {len(val)} validation scans are left, expected some of each"
+        )
+    if crossing := patients_crossing({"train": train, "val": val, "test": test}):
+        raise DataError(f"{args.data}: {len(crossing)} patients are in more than one split, expected none")
+    return train, val, left_out
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
-        train, val = load_splits(args)
+        train, val, left_out = load_splits(args)
     except DataError as e:
         print(f"error: {e}", file=sys.stderr)
         return 2
-    started = time.perf_counter()
     accelerator = make_accelerator(bf16=args.bf16, cpu=args.cpu, seed=args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
-    serving = ServingConfig(CLASS_NAMES, tuple(args.size), (MEAN,), (STD,))
+    serving = ServingConfig(CLASS_NAMES, tuple(args.size))
+    mean, std = normalisation(train, serving)
+    serving = replace(serving, mean=(mean,), std=(std,))
     model = OctNet(num_classes=len(CLASS_NAMES), dropout=args.dropout, serving=serving)
     if args.channels_last:
         model = model.to(memory_format=torch.channels_last)
@@ -191,6 +140,8 @@ def main(argv: list[str] | None = None) -> int:
         channels_last=args.channels_last,
     )
     accelerator.print(f"train {counts(train)}, val {counts(val)}")
+    if left_out:
+        accelerator.print(f"left out {left_out} training scans of patients who are in test or validation, too")
     options = FitOptions(
         args.out,
         args.epochs,
@@ -212,39 +163,37 @@ def main(argv: list[str] | None = None) -> int:
     best = OctNet.from_pretrained(checkpoint, map_location=str(accelerator.device))
     logits, targets = predict(best, task.val_loader, accelerator)
     if accelerator.is_main_process:
-        temperature = fit_temperature(logits, targets)
-        best.set_serving(replace(serving, temperature=temperature))
+        best.set_serving(replace(serving, temperature=fit_temperature(logits, targets)))
         best.save_pretrained(checkpoint)
-        metrics = classification_metrics((logits / temperature).softmax(1), targets, CLASS_NAMES)
-        plot_history(progress.history, args.out / "curves.png")
-        plot_confusion(metrics["confusion_matrix"], CLASS_NAMES, args.out / "confusion-val.png")
+        val_metrics = report(args.out, best.serving, progress.history, logits, targets)
         record = {
             "architecture": "OctNet",
             "octhub": __version__,
             "torch": torch.__version__,
-            "hardware": f"{accelerator.device.type}, {accelerator.num_processes} processes, {platform.machine()}",
+            "hardware": f"{accelerator.num_processes} {accelerator.device.type} process(es), {platform.machine()}",
             "seconds": round(sum(row["seconds"] for row in progress.history), 1),
-            "wall_seconds_of_last_start": round(time.perf_counter() - started, 1),
-            "recipe": {
-                k: v
-                for k, v in sorted(vars(args).items())
-                if not isinstance(v, Path | list) and k not in ("resume", "workers")
-            },
+            "recipe": {k: v for k, v in sorted(vars(args).items()) if k not in NOT_RECIPE},
+            "left_out": left_out,
             "extra": [p.name for p in args.extra],
             "train": {"counts": counts(train), "sha256": digest(train)},
-            "val": {"counts": counts(val), "sha256": digest(val), "metrics": metrics},
+            "val": {"counts": counts(val), "sha256": digest(val), "metrics": val_metrics},
             "best_epoch": max(progress.history, key=lambda row: row["val_score"])["epoch"],
         }
         (checkpoint / "training.json").write_text(json.dumps(record, indent=2) + "\n")
-        print(f"validation accuracy {metrics['accuracy']:.4f}, temperature {temperature:.3f}, saved in {checkpoint}")
+        print(f"saved in {checkpoint}")
     accelerator.end_training()
     return 0
 
 
-def counts(samples: list[Sample]) -> dict[str, int]:
-    """Scans a class."""
-    found = Counter(s.label for s in samples)
-    return {c: found[c] for c in CLASS_NAMES}
+def report(
+    out: Path, serving: ServingConfig, history: list[dict[str, float]], logits: torch.Tensor, targets: torch.Tensor
+) -> dict:
+    """Draw the curves and the validation's confusion matrix; print and return the validation's metrics."""
+    metrics = classification_metrics((logits / serving.temperature).softmax(1), targets, serving.class_names)
+    plot_history(history, out / "curves.png")
+    plot_confusion(metrics["confusion_matrix"], serving.class_names, out / "confusion-val.png", "validation")
+    print(f"validation accuracy {metrics['accuracy']:.4f}, temperature {serving.temperature}")
+    return metrics
 
 
 if __name__ == "__main__":

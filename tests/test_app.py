@@ -1,0 +1,451 @@
+"""The web demo as its visitors meet it: a real server, a real browser, the real API client.
+
+What it shows is compared with what the Classifier says in this process, so any checkpoint will do.
+"""
+
+import base64
+import io
+import json
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from browser import Watch, chromium
+from PIL import Image
+
+from octhub import ScanError, read_scan
+from octhub.render import grey, heat_layer, overlay
+
+HANDFUL = 1e-5  # another process may sum in another order
+
+
+@pytest.fixture(scope="session")
+def server(root, tmp_path_factory):
+    """The app on loopback, started from another folder, without a Hub: its URL and where it keeps uploads."""
+    home = tmp_path_factory.mktemp("server")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("OCTHUB_", "GRADIO_", "SPACE_"))}
+    env |= {"HF_HUB_OFFLINE": "1", "GRADIO_TEMP_DIR": str(home / "uploads"), "PYTHONUNBUFFERED": "1"}
+    log = home / "log"
+    with log.open("w") as out:
+        command = [sys.executable, str(root / "app.py"), "--port", str(port)]
+        process = subprocess.Popen(command, cwd=home, env=env, stdout=out, stderr=subprocess.STDOUT)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _await(url, process, log)
+        yield SimpleNamespace(url=url, uploads=home / "uploads", log=log)
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _await(url: str, process: subprocess.Popen, log: Path) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None, f"the app ended:\n{log.read_text()[-2000:]}"
+        try:
+            urllib.request.urlopen(url, timeout=5).read()
+            return
+        except OSError:
+            time.sleep(0.3)
+    pytest.fail(f"the app did not answer within two minutes:\n{log.read_text()[-2000:]}")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """One visitor's browser for all tests, so that Gradio's scripts are fetched once; every page is a new session."""
+    with chromium() as chrome, chrome.new_context() as context:
+        yield context
+
+
+@pytest.fixture
+def visit(browser, server):
+    """Open the page: visit(width=…, dark=…) → page, whose `watch` must have seen no problem in the end."""
+    pages = []
+
+    def visit(width: int = 1440, height: int = 900, dark: bool = False):
+        page = browser.new_page()
+        pages.append(page)
+        page.set_default_timeout(30_000)
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme="dark" if dark else "light")
+        page.watch = Watch(page, server.url)
+        page.goto(server.url)
+        page.get_by_text("No scan yet").wait_for()
+        return page
+
+    yield visit
+    for page in pages:
+        page.close()
+    assert not [p for page in pages for p in page.watch.problems]
+
+
+@pytest.fixture(scope="session")
+def examples(root):
+    return json.loads((root / "examples" / "manifest.json").read_text())["examples"]
+
+
+@pytest.fixture(scope="session")
+def scans(root, tmp_path_factory, examples):
+    """Scans as visitors bring them: name → path, each of another size."""
+    folder = tmp_path_factory.mktemp("scans")
+    source = np.asarray(Image.open(root / "examples" / examples[0]["file"]).convert("L"))
+    eight = source[20:470, 100:612]
+    # Not a multiple of 257: an app that cuts 16 bits to 8 would be found out
+    sixteen = (source[:-7].astype(np.uint16) * 251 + np.arange(source.shape[1], dtype=np.uint16)).clip(0, 65535)
+    made = {
+        "scan.png": Image.fromarray(eight),
+        "deep.png": Image.fromarray(sixteen.astype(np.uint16)),
+        "deep.tiff": Image.fromarray(sixteen[:400].astype(np.uint16)),
+        "plain.bmp": Image.fromarray(eight[:300, :400]),
+    }
+    for name, image in made.items():
+        image.save(folder / name)
+    (folder / "broken.png").write_text("this is no picture")
+    return {p.name: p for p in folder.iterdir()}
+
+
+def picture(page, layer: str) -> np.ndarray:
+    """The pixels that the page shows as "scan" or "layer"."""
+    data = page.locator(f"#classify-viewer img.{layer}").get_attribute("src").removeprefix("data:image/png;base64,")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+
+
+def upload(page, path: Path) -> None:
+    page.locator(".scan-file input[type=file]").set_input_files(path)
+
+
+def pick(page, index: int) -> None:
+    page.locator(".examples button.thumbnail-item").nth(index).click()
+
+
+def assert_shows(page, path: Path, classifier, heatmap: bool | str = True) -> None:
+    """The page shows what the Classifier says about this file, at the scan's own size."""
+    from playwright.sync_api import expect
+
+    page.locator("#classify-viewer figcaption b", has_text=path.name).wait_for()
+    expected, scan = classifier(path, heatmap=heatmap), read_scan(path)
+    page.locator("#classify-viewer .key", has_text=expected.heatmap_class).wait_for()
+    label = page.locator("#classify-label")
+    expect(label.locator("h2")).to_have_text(expected.label)
+    for name, probability in expected.probabilities.items():
+        expect(label).to_contain_text(name)
+        expect(label).to_contain_text(f"{round(probability * 100)}%")
+    sizes = page.eval_on_selector_all(
+        "#classify-viewer .stage img", "l => l.map(i => [i.naturalHeight, i.naturalWidth])"
+    )
+    assert sizes == [list(scan.shape)] * 2
+    assert np.array_equal(picture(page, "scan"), grey(scan))
+    assert np.abs(picture(page, "layer").astype(int) - heat_layer(expected.heatmap)).max() <= 2
+
+
+class TestPage:
+    @pytest.mark.parametrize("name", ["scan.png", "deep.png", "deep.tiff", "plain.bmp"])
+    def test_upload(self, visit, scans, classifier, name):
+        page = visit()
+        upload(page, scans[name])
+        assert_shows(page, scans[name], classifier)
+
+    def test_one_scan_after_another(self, visit, scans, classifier, root, examples):
+        page = visit()
+        files = [root / "examples" / e["file"] for e in examples]
+        pick(page, 0)
+        assert_shows(page, files[0], classifier)
+        assert f"graded {examples[0]['label']}" in page.locator("#classify-viewer").inner_text()
+        pick(page, len(files) - 1)
+        assert_shows(page, files[-1], classifier)
+        for name in ("scan.png", "deep.png"):
+            upload(page, scans[name])
+            assert_shows(page, scans[name], classifier)
+        pick(page, len(files) - 1)  # the one that was picked last
+        assert_shows(page, files[-1], classifier)
+
+    def test_an_impatient_visitor_gets_the_last_scan_and_class(self, visit, classifier, root, examples):
+        page = visit()
+        for index in (0, 3, 5, 7):
+            pick(page, index)
+        assert_shows(page, root / "examples" / examples[7]["file"], classifier)
+        for name in classifier.class_names:
+            page.locator(".wanted label", has_text=name).click()
+        page.locator("#classify-viewer .key", has_text=name).wait_for()
+        assert_shows(page, root / "examples" / examples[7]["file"], classifier, name)
+
+    def test_opacity_works_in_the_browser_alone(self, visit, root, examples, classifier):
+        page = visit()
+        pick(page, 0)
+        assert_shows(page, root / "examples" / examples[0]["file"], classifier)
+        stage, number = page.locator("#classify-viewer .stage"), page.locator(".opacity input[type=number]")
+        page.wait_for_timeout(500)
+        page.watch.requests.clear()
+        shots = []
+        for percent in (60, 0, 100):
+            number.fill(str(percent))
+            number.press("Enter")
+            page.wait_for_function(
+                "o => getComputedStyle(document.querySelector('#classify-viewer .layer')).opacity == o",
+                arg=percent / 100,
+            )
+            shots.append(stage.screenshot())
+        assert len(set(shots)) == 3
+        assert not [r for r in page.watch.requests if "queue" in r or "run" in r or "call" in r]
+        number.fill("20")
+        number.press("Enter")
+        pick(page, 1)  # and it stays as it was set
+        assert_shows(page, root / "examples" / examples[1]["file"], classifier)
+        assert page.eval_on_selector("#classify-viewer .layer", "e => getComputedStyle(e).opacity") == "0.2"
+
+    def test_heatmap_class(self, visit, root, examples, classifier):
+        page = visit()
+        path = root / "examples" / examples[2]["file"]
+        pick(page, 2)
+        assert_shows(page, path, classifier)
+        layers = []
+        for name in classifier.class_names:
+            page.locator(".wanted label", has_text=name).click()
+            page.locator("#classify-viewer .key", has_text=name).wait_for()
+            assert_shows(page, path, classifier, name)
+            layers.append(picture(page, "layer").tobytes())
+        assert len(set(layers)) > 1
+        page.locator(".wanted label", has_text="likeliest").click()
+        assert_shows(page, path, classifier)
+
+    def test_bad_scan_is_explained_and_the_page_goes_on(self, visit, scans, classifier):
+        page = visit()
+        upload(page, scans["scan.png"])
+        assert_shows(page, scans["scan.png"], classifier)
+        upload(page, scans["broken.png"])
+        with pytest.raises(ScanError) as error:
+            read_scan(scans["broken.png"])
+        page.locator("#classify-viewer [role=alert]", has_text=str(error.value)).wait_for()
+        assert not page.locator("#classify-viewer img").count()
+        assert not page.locator("#classify-label").is_visible()
+        upload(page, scans["deep.png"])
+        assert_shows(page, scans["deep.png"], classifier)
+
+    def test_an_upload_that_was_swept_away(self, visit, scans, classifier, server):
+        page = visit()
+        upload(page, scans["plain.bmp"])
+        assert_shows(page, scans["plain.bmp"], classifier)
+        kept = [p for p in server.uploads.rglob("plain.bmp") if p.stat().st_size]
+        assert kept
+        for path in kept:
+            path.unlink()
+        page.locator(".wanted label", has_text=classifier.class_names[1]).click()
+        page.locator("#classify-viewer [role=alert]", has_text="plain.bmp is no longer here").wait_for()
+
+    @pytest.mark.parametrize("event", ["paste", "drop"])
+    def test_paste_and_drop_anywhere(self, visit, scans, classifier, event):
+        page = visit()
+        data = base64.b64encode(scans["scan.png"].read_bytes()).decode()
+        page.evaluate(
+            """([event, name, data]) => {
+              const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+              const carrier = new DataTransfer();
+              carrier.items.add(new File([bytes], name, { type: "image/png" }));
+              const Kind = event === "paste" ? ClipboardEvent : DragEvent;
+              const key = event === "paste" ? "clipboardData" : "dataTransfer";
+              const target = document.querySelector("#classify-viewer .viewer");
+              target.dispatchEvent(new Kind(event, { [key]: carrier, bubbles: true, cancelable: true }));
+            }""",
+            [event, "scan.png", data],
+        )
+        assert_shows(page, scans["scan.png"], classifier)
+
+    def test_saved_picture_is_the_overlay(self, visit, scans, classifier, tmp_path):
+        page = visit()
+        upload(page, scans["scan.png"])
+        assert_shows(page, scans["scan.png"], classifier)
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Save picture").click()
+        assert download.value.suggested_filename == "scan-octhub.png"
+        download.value.save_as(tmp_path / "saved.png")
+        saved = np.asarray(Image.open(tmp_path / "saved.png").convert("RGB"), int)
+        expected = overlay(read_scan(scans["scan.png"]), classifier(scans["scan.png"], heatmap=True).heatmap, 0.6)
+        assert saved.shape == expected.shape
+        assert np.abs(saved - expected).max() <= 4  # canvases blend in 8 bits
+
+    @pytest.mark.parametrize("width", [390, 1440])
+    @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+    def test_fits_the_screen(self, visit, root, examples, classifier, width, dark):
+        page = visit(width, 844 if width < 500 else 900, dark)
+        shots = root / "screenshots"
+        shots.mkdir(exist_ok=True)
+        name = f"classify-{width}-{'dark' if dark else 'light'}"
+        page.wait_for_function("[...document.querySelectorAll('.examples img')].every(i => i.complete)")
+        page.screenshot(path=shots / f"{name}-before.png", full_page=True)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        pick(page, 0)
+        assert_shows(page, root / "examples" / examples[0]["file"], classifier)
+        page.wait_for_timeout(1000)  # a gentle scroll
+        page.mouse.move(1, 1)
+        page.screenshot(path=shots / f"{name}-after.png", full_page=True)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        box = page.locator("#classify-viewer .stage").bounding_box()
+        assert box["y"] >= 0
+        assert box["y"] + box["height"] <= page.viewport_size["height"]
+        assert page.get_by_text("Research use only").is_visible()
+        lightness = page.evaluate(
+            "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number)"
+        )
+        assert max(lightness) < 60 if dark else min(lightness) > 200
+
+
+@pytest.fixture(scope="session")
+def connect(server, tmp_path_factory):
+    """connect() → an API client, as another user of the server."""
+    from gradio_client import Client
+
+    return lambda: Client(server.url, download_files=tmp_path_factory.mktemp("client"), verbose=False)
+
+
+@pytest.fixture(scope="session")
+def client(connect):
+    return connect()
+
+
+class TestApi:
+    @staticmethod
+    def ask(client, path, **options):
+        from gradio_client import handle_file
+
+        return client.predict(handle_file(str(path)), **options, api_name="/classify")
+
+    def check(self, answer, path, classifier, heatmap: bool | str = True, opacity: float = 0.6):
+        facts, file = answer
+        expected = classifier(path, heatmap=heatmap)
+        assert facts["label"] == expected.label
+        assert facts["heatmap_class"] == expected.heatmap_class
+        assert facts["probabilities"] == pytest.approx(expected.probabilities, abs=HANDFUL)
+        image = Image.open(file)
+        assert image.format == "PNG"
+        lossless = overlay(read_scan(path), expected.heatmap, opacity)
+        assert np.asarray(image).shape == lossless.shape
+        assert np.abs(np.asarray(image, int) - lossless).max() <= 2
+
+    @pytest.mark.parametrize("name", ["scan.png", "deep.png", "deep.tiff", "plain.bmp"])
+    def test_says_what_the_classifier_says(self, client, scans, classifier, name):
+        self.check(self.ask(client, scans[name]), scans[name], classifier)
+
+    def test_heatmap_class_and_opacity(self, client, scans, classifier):
+        for name in classifier.class_names:
+            answer = self.ask(client, scans["scan.png"], heatmap_class=name, opacity=30)
+            self.check(answer, scans["scan.png"], classifier, name, 0.3)
+
+    def test_bad_scan_reaches_the_client_as_a_message(self, client, scans, classifier):
+        from gradio_client.exceptions import AppError
+
+        with pytest.raises(ScanError) as error:
+            read_scan(scans["broken.png"])
+        with pytest.raises(AppError) as reached:
+            self.ask(client, scans["broken.png"])
+        assert str(error.value) in str(reached.value)
+        with pytest.raises(AppError, match="not in the list of choices"):
+            self.ask(client, scans["scan.png"], heatmap_class="GLAUCOMA")
+        self.check(self.ask(client, scans["scan.png"]), scans["scan.png"], classifier)
+
+    def test_two_users_at_once_get_their_own_answers(self, connect, scans, classifier):
+        jobs = [scans["scan.png"], scans["deep.png"]]
+        clients = [connect() for _ in jobs]
+        for _ in range(3):
+            with ThreadPoolExecutor(len(jobs)) as pool:
+                answers = list(pool.map(self.ask, clients, jobs))
+            for answer, path in zip(answers, jobs, strict=True):
+                self.check(answer, path, classifier)
+
+    def test_is_described_and_the_only_endpoint(self, client):
+        api = client.view_api(return_format="dict")
+        assert list(api["named_endpoints"]) == ["/classify"]
+        assert not api["unnamed_endpoints"]
+        endpoint = api["named_endpoints"]["/classify"]
+        assert [p["parameter_name"] for p in endpoint["parameters"]] == ["image", "heatmap_class", "opacity"]
+        assert "Grad-CAM" in endpoint["description"]
+
+    def test_files_of_the_server_stay_there(self, server, scans):
+        """A caller can't have a file classified that lies on the server and was never uploaded."""
+        file = {"path": str(scans["scan.png"]), "meta": {"_type": "gradio.FileData"}}
+        call = f"{server.url}/gradio_api/call/classify"
+        body = json.dumps({"data": [file, "likeliest", 60]}).encode()
+        request = urllib.request.Request(call, body, {"Content-Type": "application/json"})
+        event = json.load(urllib.request.urlopen(request))["event_id"]
+        stream = urllib.request.urlopen(f"{call}/{event}").read().decode()
+        assert "event: error" in stream
+        assert "probabilities" not in stream
+
+
+class TestStart:
+    @pytest.fixture
+    def app(self, root, monkeypatch):
+        monkeypatch.syspath_prepend(str(root))
+        monkeypatch.delitem(sys.modules, "app", raising=False)
+        import importlib
+
+        yield lambda: importlib.import_module("app")
+        sys.modules.pop("app", None)
+
+    def test_importing_it_loads_and_launches_nothing(self, app, monkeypatch):
+        import gradio as gr
+
+        from octhub import Classifier
+
+        def never(*args, **kwargs):
+            pytest.fail("called at import")
+
+        monkeypatch.setattr(gr.Blocks, "launch", never)
+        monkeypatch.setattr(Classifier, "from_pretrained", never)
+        assert app().main
+
+    def test_a_checkpoint_that_is_not_there(self, app, tmp_path):
+        with pytest.raises(SystemExit, match="no such folder"):
+            app().main(["--classifier", str(tmp_path / "no such folder")])
+
+    def test_environment_and_options(self, app, monkeypatch):
+        options = app().options
+        for name in ("OCTHUB_CLASSIFIER", "OCTHUB_HOST", "OCTHUB_PORT", "SPACE_ID"):
+            monkeypatch.delenv(name, raising=False)
+        assert vars(options([])) == {
+            "classifier": "checkpoints/octnet-oct2017",
+            "host": "127.0.0.1",
+            "port": None,
+            "share": False,
+        }
+        monkeypatch.setenv("SPACE_ID", "someone/octhub")
+        assert options([]).host == "0.0.0.0"
+        monkeypatch.setenv("OCTHUB_HOST", "::1")
+        monkeypatch.setenv("OCTHUB_PORT", "7999")
+        monkeypatch.setenv("OCTHUB_CLASSIFIER", "owner/name")
+        found = options([])
+        assert (found.host, found.port, found.classifier) == ("::1", 7999, "owner/name")
+        assert options(["--port", "7001"]).port == 7001
+
+    def test_on_zero_gpu_everything_that_crosses_the_fork_is_pickled(self, app, monkeypatch, classifier, scans):
+        crossings = []
+
+        def gpu(duration):
+            def decorate(fn):
+                def forked(*args):
+                    crossings.append(duration)
+                    return pickle.loads(pickle.dumps(fn(*pickle.loads(pickle.dumps(args)))))
+
+                return forked
+
+            return decorate
+
+        monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(GPU=gpu))
+        demo = app().build_demo(classifier)
+        (run,) = [f.fn for f in demo.fns.values() if f.api_name == "classify"]
+        facts, image = run(str(scans["scan.png"]), "likeliest", 60)
+        assert facts["label"] == classifier(scans["scan.png"]).label
+        assert image.shape[:2] == read_scan(scans["scan.png"]).shape
+        assert len(crossings) == 1
+        assert 0 < crossings[0] <= 15

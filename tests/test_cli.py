@@ -1,0 +1,94 @@
+"""The command line: folders with a bad file in them, CSV, exit statuses."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from synthetic import bscan
+
+from octhub import OctNet, ServingConfig, __version__
+from octhub.__main__ import main
+
+NAMES = ("CNV", "DME", "DRUSEN", "NORMAL")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> str:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("checkpoint")
+    serving = ServingConfig(NAMES, (64, 128), (0.2,), (0.2,))
+    OctNet(channels=(4, 4, 8, 8, 8, 16), hidden=(8, 8), serving=serving).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    rng = np.random.default_rng(0)
+    (tmp_path / "scans/deep").mkdir(parents=True)
+    for name in ("a.png", "b.jpg", "deep/c.tiff", ".hidden.png"):
+        Image.fromarray(bscan("DME", rng)).save(tmp_path / "scans" / name)
+    (tmp_path / "scans/bad.png").write_bytes(b"no picture")
+    (tmp_path / "scans/notes.txt").write_text("no image")
+    return tmp_path / "scans"
+
+
+def test_folder_with_a_bad_file_goes_on(checkpoint, folder, tmp_path, capsys):
+    out = tmp_path / "out.csv"
+    assert main(["classify", str(folder), "--csv", str(out), "--classifier", checkpoint, "--device", "cpu"]) == 2
+    printed = capsys.readouterr()
+    assert "bad.png" in printed.err
+    assert "3 classified, 1 could not be read" in printed.err
+    with out.open(newline="") as f:
+        rows = {Path(row["file"]).name: row for row in csv.DictReader(f)}
+    assert sorted(rows) == ["a.png", "b.jpg", "bad.png", "c.tiff"]
+    assert rows["bad.png"]["label"] == ""
+    assert "bad.png" in rows["bad.png"]["error"]
+    good = rows["a.png"]
+    assert good["label"] in NAMES
+    assert sum(float(good[n]) for n in NAMES) == pytest.approx(1, abs=2e-4)
+    assert good["error"] == ""
+
+
+def test_one_file(checkpoint, folder, capsys):
+    assert main(["classify", str(folder / "a.png"), "--classifier", checkpoint, "--device", "cpu"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.split("\t")[1] in NAMES
+    assert printed.err == ""
+
+
+def test_named_files_are_tried_whatever_their_suffix(checkpoint, folder, capsys):
+    path = folder / "scan.bin"
+    path.write_bytes((folder / "a.png").read_bytes())
+    assert main(["classify", str(path), "--classifier", checkpoint, "--device", "cpu"]) == 0
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "missing.png"])
+def test_bad_files_give_status_2(checkpoint, folder, name, capsys):
+    assert main(["classify", str(folder / name), "--classifier", checkpoint, "--device", "cpu"]) == 2
+    assert name in capsys.readouterr().err
+
+
+def test_empty_folder_is_bad_input(checkpoint, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert main(["classify", str(tmp_path / "empty"), "--classifier", checkpoint, "--device", "cpu"]) == 2
+    assert "no images" in capsys.readouterr().err
+
+
+def test_missing_checkpoint_is_named(folder, capsys):
+    assert main(["classify", str(folder / "a.png"), "--classifier", "./nowhere"]) == 2
+    assert "./nowhere: no such folder" in capsys.readouterr().err
+
+
+def test_module_runs_from_the_shell():
+    done = subprocess.run([sys.executable, "-m", "octhub", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == __version__
+
+
+def test_import_is_lazy():
+    code = "import sys, octhub; sys.exit(any(m in sys.modules for m in ('torch', 'cv2', 'pytorch_grad_cam', 'gradio')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
