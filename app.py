@@ -10,7 +10,6 @@ except ImportError:
     spaces = None
 
 import argparse
-import json
 import os
 from collections.abc import Callable, Sequence
 from html import escape
@@ -20,13 +19,13 @@ import gradio as gr
 import numpy as np
 
 from octhub import CheckpointError, Classification, Classifier, ScanError, read_scan
+from octhub.gallery import EXAMPLES, Example, load
 from octhub.hub import DEFAULT_CLASSIFIER
 from octhub.render import heat_layer, overlay
 from octhub.scan import MAX_BYTES
 from octhub.viewer import OPACITY, heat_key, message_html, viewer_html
 
 HERE = Path(__file__).resolve().parent
-EXAMPLES = HERE / "examples"
 
 LIKELIEST = "likeliest"
 """The heatmap's class that stands for whichever class the model finds likeliest."""
@@ -74,10 +73,9 @@ def on_gpu(fn: Callable) -> Callable:
     return fn if spaces is None else spaces.GPU(duration=GPU_SECONDS)(fn)
 
 
-def load_examples() -> list[dict]:
-    """The example gallery's entries (examples/manifest.json); none when the folder isn't there."""
-    manifest = EXAMPLES / "manifest.json"
-    return json.loads(manifest.read_text())["examples"] if manifest.is_file() else []
+def load_examples() -> list[Example]:
+    """The example gallery; empty where there is none."""
+    return load() if EXAMPLES.is_dir() else []
 
 
 def classes_html(names: Sequence[str]) -> str:
@@ -86,9 +84,9 @@ def classes_html(names: Sequence[str]) -> str:
     return f'<section class="classes"><h2>What it can tell apart</h2><dl>{rows}</dl></section>'
 
 
-def footer_html(examples: Sequence[dict]) -> str:
+def footer_html(examples: Sequence[Example]) -> str:
     """Where uploads go and where the examples come from."""
-    credits = "; ".join(sorted({f"{e['source']}, {e['licence']}" for e in examples}))
+    credits = "; ".join(sorted({f"{e.source}, {e.licence}" for e in examples}))
     return f"""
 <footer class="colophon"><p>A scan you add is used for your answer only and deleted from the server within half an hour.
 {f"Example scans: {escape(credits)}." if credits else ""}</p></footer>"""
@@ -129,7 +127,7 @@ def classify_tab(classifier: Classifier) -> None:
 
     def show_example(heatmap_class: str, event: gr.SelectData):
         chosen = examples[event.index]
-        source = (str(EXAMPLES / chosen["file"]), f"graded {chosen['label']} in the data set")
+        source = (str(chosen.path), f"graded {chosen.label} in the data set")
         return source, *show(source, heatmap_class)
 
     source = gr.State(None)  # (path, note) of the scan on show; it stays on the server
@@ -137,7 +135,7 @@ def classify_tab(classifier: Classifier) -> None:
         with gr.Column(elem_classes="pane-in"):
             upload = gr.File(label="Drop, paste or choose a scan", height=112, elem_classes="scan-file")
             gallery = gr.Gallery(
-                [(EXAMPLES / e["file"], e["label"]) for e in examples],
+                [(e.path, e.label) for e in examples],
                 label="Examples",
                 columns=2,
                 height="auto",
@@ -212,11 +210,6 @@ def build_demo(classifier: Classifier) -> gr.Blocks:
     return demo.queue(max_size=32)
 
 
-def find_checkpoint(source: str) -> str:
-    """`source`, or the folder of that name beside this file when there is none in the current folder."""
-    return str(HERE / source) if not os.path.isdir(source) and (HERE / source).is_dir() else source
-
-
 def options(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line, with defaults from the environment."""
     env = os.environ
@@ -245,7 +238,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Read the options, load the checkpoint and serve until stopped."""
     args = options(argv)
     try:
-        classifier = Classifier.from_pretrained(find_checkpoint(args.classifier))
+        classifier = Classifier.from_pretrained(args.classifier)
     except CheckpointError as e:
         raise SystemExit(f"app.py: {e}") from e
     build_demo(classifier).launch(

@@ -3,12 +3,14 @@
 import argparse
 import csv
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
 
 from octhub import __version__
+from octhub.device import DeviceError
 from octhub.hub import DEFAULT_CLASSIFIER, CheckpointError
 
 BAD_INPUT = 2
@@ -20,9 +22,11 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         return args.run(args)
-    except CheckpointError as e:
+    except (CheckpointError, DeviceError) as e:
         print(f"error: {e}", file=sys.stderr)
-        return BAD_INPUT
+    except OSError as e:  # the CSV can't be written
+        print(f"error: {e.filename}: {e.strerror}", file=sys.stderr)
+    return BAD_INPUT
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -39,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
 
     verify = commands.add_parser("verify", help="replay the example gallery and compare with what it promises")
     verify.add_argument("--examples", type=Path, metavar="DIR", help="gallery with a manifest.json")
+    verify.add_argument("--record", action="store_true", help="first make this checkpoint's answers the promise")
     verify.set_defaults(run=_verify)
 
     for command in (classify, verify):
@@ -54,31 +59,43 @@ def _classify(args: argparse.Namespace) -> int:
     from octhub.scan import ScanError
 
     files = list(find_scans(args.paths))
-    classifier = Classifier.from_pretrained(args.classifier, device=args.device)
-    names = classifier.class_names
-    rows, bad = [], 0
-    many = any(path.is_dir() for path in args.paths)
-    for file in tqdm(files, "classify", unit="scan", disable=not many):
-        try:
-            answer = classifier(file)
-        except ScanError as e:
-            bad += 1
-            tqdm.write(f"error: {e}", file=sys.stderr)
-            rows.append({"file": file, "error": str(e)})
-            continue
-        shares = {name: f"{p:.4f}" for name, p in answer.probabilities.items()}
-        rows.append({"file": file, "label": answer.label, **shares})
-        tqdm.write(f"{file}\t{answer.label}\t{answer.probabilities[answer.label]:.1%}", file=sys.stdout)
-    if args.csv:
-        with args.csv.open("w", newline="", encoding="utf-8") as f:
-            writer = csv.DictWriter(f, ["file", "label", *names, "error"])
-            writer.writeheader()
-            writer.writerows(rows)
     if not files:
         print(f"error: no images in {', '.join(map(str, args.paths))}", file=sys.stderr)
+        return BAD_INPUT
+    classifier = Classifier.from_pretrained(args.classifier, device=args.device)
+    many = any(path.is_dir() for path in args.paths)
+    bad = 0
+    with _table(args.csv, ["file", "label", *classifier.class_names, "error"]) as write:
+        for file in tqdm(files, "classify", unit="scan", disable=not many):
+            try:
+                answer = classifier(file)
+            except ScanError as e:
+                bad += 1
+                tqdm.write(f"error: {e}", file=sys.stderr)
+                write({"file": file, "error": e})
+                continue
+            write({"file": file, "label": answer.label} | {n: f"{p:.4f}" for n, p in answer.probabilities.items()})
+            tqdm.write(f"{file}\t{answer.label}\t{answer.probabilities[answer.label]:.1%}", file=sys.stdout)
     if many or bad:
-        print(f"{len(rows) - bad} classified, {bad} could not be read", file=sys.stderr)
-    return BAD_INPUT if bad or not files else 0
+        print(f"{len(files) - bad} classified, {bad} could not be read", file=sys.stderr)
+    return BAD_INPUT if bad else 0
+
+
+@contextmanager
+def _table(path: Path | None, columns: list[str]) -> Iterator[Callable[[dict], None]]:
+    """A function that appends a row to a new CSV file at once, so that nothing is lost; without a path, to nowhere."""
+    if path is None:
+        yield lambda row: None
+        return
+    with path.open("w", newline="", encoding="utf-8") as f:
+        writer = csv.DictWriter(f, columns)
+        writer.writeheader()
+
+        def write(row: dict) -> None:
+            writer.writerow(row)
+            f.flush()
+
+        yield write
 
 
 def find_scans(paths: Iterable[Path]) -> Iterable[Path]:
@@ -96,11 +113,12 @@ def find_scans(paths: Iterable[Path]) -> Iterable[Path]:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from octhub.gallery import EXAMPLES, GalleryError, replay
+    from octhub.gallery import EXAMPLES, GalleryError, record, replay
     from octhub.predict import Classifier
 
+    classifier = Classifier.from_pretrained(args.classifier, device=args.device)
     try:
-        outcomes = replay(Classifier.from_pretrained(args.classifier, device=args.device), args.examples or EXAMPLES)
+        outcomes = (record if args.record else replay)(classifier, args.examples or EXAMPLES)
     except GalleryError as e:
         print(f"error: {e}", file=sys.stderr)
         return BAD_INPUT

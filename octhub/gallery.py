@@ -82,6 +82,31 @@ def replay(classifier: Classifier, folder: Path = EXAMPLES) -> list[Outcome]:
     return [_check(classifier, example) for example in load(folder)]
 
 
+def record(classifier: Classifier, folder: Path = EXAMPLES, tolerance: float = 0.02) -> list[Outcome]:
+    """Make the classifier's present probabilities the gallery's promise; labels stay the experts'.
+
+    Args:
+        tolerance: how far another machine's probability may be off.
+
+    Returns:
+        What `replay` says afterwards: an example whose label the classifier misses still fails.
+
+    Raises:
+        GalleryError: no manifest, or one that isn't as expected.
+    """
+    path = Path(folder) / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        for entry in manifest["examples"]:
+            answer = classifier(path.parent / entry["file"])
+            entry["probability"] = round(answer.probabilities[entry["label"]], 4)
+            entry["tolerance"] = tolerance
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ScanError) as e:
+        raise GalleryError(f"{path}: not a gallery's manifest: {type(e).__name__} {e}") from e
+    path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    return replay(classifier, folder)
+
+
 def _check(classifier: Classifier, example: Example) -> Outcome:
     if not example.path.is_file():
         return Outcome(example, "the file is missing")

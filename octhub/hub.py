@@ -2,13 +2,21 @@
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -21,21 +29,28 @@ DEFAULT_CLASSIFIER = "checkpoints/octnet-oct2017"
 """The classifier that app, command line and tests use unless told otherwise."""
 
 
-CHECKPOINTS = Path(__file__).resolve().parent.parent
-"""Where "checkpoints/NAME" is looked for when it isn't in the current folder: beside the package."""
+HUB_ARGUMENTS = ("revision", "token", "cache_dir", "local_files_only", "force_download")
+"""What `from_pretrained` passes on to huggingface_hub's downloads."""
+
+BESIDE_PACKAGE = Path(__file__).resolve().parent.parent
+"""In a clone of the repository, the folder that holds checkpoints/."""
 
 
 def locate(source: str | Path) -> str:
     """A checkpoint's folder, or else the Hub repo id that `source` must be.
 
+    "checkpoints/NAME" is looked for in the current folder, then beside the package, so that it works from anywhere.
+
     Raises:
         CheckpointError: `source` is a path, and no folder is there.
     """
-    for folder in (Path(source), CHECKPOINTS / source):
-        if folder.is_dir():
-            return str(folder)
-    looks_like_path = isinstance(source, Path) or source.startswith((".", "/", "~", "checkpoints/"))
-    if looks_like_path or source.count("/") > 1:
+    folder = Path(source).expanduser()
+    ours = folder.parts[:1] == ("checkpoints",)
+    if ours and not folder.is_dir():
+        folder = BESIDE_PACKAGE / folder
+    if folder.is_dir():
+        return str(folder)
+    if ours or isinstance(source, Path) or source.startswith((".", "/", "~")) or source.count("/") > 1:
         raise CheckpointError(f"{source}: no such folder, expected a checkpoint's folder or a Hub repo 'owner/name'")
     return source
 
@@ -60,7 +75,6 @@ class CheckpointMixin(
     library_name="octhub",
     model_card_template=CARD,
     license="apache-2.0",
-    repo_url="https://github.com/octhub/octhub",
 ):
     """`from_pretrained` and `save_pretrained` for octhub's models.
 
@@ -116,25 +130,18 @@ class CheckpointMixin(
             CheckpointError: nothing there, another architecture, missing or extra tensors, a damaged file.
         """
         source = locate(pretrained_model_name_or_path)
-        if os.path.isdir(source):
-            missing = [n for n in (CONFIG_NAME, SAFETENSORS_SINGLE_FILE) if not os.path.isfile(os.path.join(source, n))]
-            if missing:
-                raise CheckpointError(f"{source}: no {' and no '.join(missing)} in this folder")
+        path = _find_config(source, {k: v for k, v in kwargs.items() if k in HUB_ARGUMENTS})
         try:
+            cls._check_config(source, json.loads(Path(path).read_text(encoding="utf-8")))
             return super().from_pretrained(source, **kwargs)
+        except CheckpointError:
+            raise
         except (json.JSONDecodeError, UnicodeDecodeError) as e:
             raise CheckpointError(f"{source}: {CONFIG_NAME} is not JSON: {e}") from e
-        except LocalEntryNotFoundError as e:
-            raise CheckpointError(
-                f"{source}: not in the local cache and the Hub can't be reached; "
-                f"a folder such as {DEFAULT_CLASSIFIER} works without a network"
-            ) from e
-        except HFValidationError as e:
-            raise CheckpointError(f"{source}: neither a folder that exists nor a Hub repo 'owner/name'") from e
         except EntryNotFoundError as e:
             raise CheckpointError(f"{source}: the Hub repo has no {SAFETENSORS_SINGLE_FILE}, expected one") from e
-        except HfHubHTTPError as e:
-            raise CheckpointError(f"{source}: {str(e).strip().splitlines()[-1]}") from e
+        except (TypeError, ValueError, AttributeError) as e:
+            raise CheckpointError(f"{source}: {CONFIG_NAME} does not fit {cls.__name__}: {e}") from e
 
     @classmethod
     def _from_pretrained(
@@ -147,10 +154,8 @@ class CheckpointMixin(
         local_files_only,
         token,
         map_location="cpu",
-        config=None,
         **model_kwargs,
     ):
-        cls._check_config(model_id, config)
         if os.path.isdir(model_id):
             path = os.path.join(model_id, SAFETENSORS_SINGLE_FILE)
         else:
@@ -163,10 +168,7 @@ class CheckpointMixin(
                 local_files_only=local_files_only,
                 token=token,
             )
-        try:
-            model = cls(**model_kwargs)
-        except (TypeError, ValueError) as e:
-            raise CheckpointError(f"{model_id}: {CONFIG_NAME} does not fit {cls.__name__}: {e}") from e
+        model = cls(**model_kwargs)
         try:
             tensors = load_file(path)
         except (SafetensorError, OSError) as e:
@@ -176,20 +178,51 @@ class CheckpointMixin(
         return model.to(map_location).eval()
 
     @classmethod
-    def _check_config(cls, model_id: str, config: dict | None) -> None:
-        if config is None:
-            raise CheckpointError(f"{model_id}: no {CONFIG_NAME}, expected one")
+    def _check_config(cls, model_id: str, config: dict) -> None:
+        if not isinstance(config, dict):
+            raise CheckpointError(f"{model_id}: {CONFIG_NAME} holds a {type(config).__name__}, expected an object")
         found = config.get("architecture")
         if found != cls.__name__:
             raise CheckpointError(f"{model_id}: {CONFIG_NAME} is of architecture {found}, expected {cls.__name__}")
-        if config.get("config_version", 0) > CONFIG_VERSION:
+        if not isinstance(config.get("config_version"), int) or config["config_version"] > CONFIG_VERSION:
             raise CheckpointError(
-                f"{model_id}: {CONFIG_NAME} has config_version {config['config_version']}, this octhub reads up to "
+                f"{model_id}: {CONFIG_NAME} has config_version {config.get('config_version')}, this octhub reads up to "
                 f"{CONFIG_VERSION}; upgrade octhub"
             )
         known = {*cls._hub_mixin_init_parameters, "architecture", "config_version"}
-        if unknown := sorted(set(config) - known):
+        unknown = sorted(set(config) - known)
+        if isinstance(serving := config.get("serving"), dict):  # the mixin would pass over unknown fields
+            unknown += sorted(f"serving.{key}" for key in set(serving) - {f.name for f in fields(ServingConfig)})
+        if unknown:
             raise CheckpointError(f"{model_id}: {CONFIG_NAME} has unknown keys {unknown}")
+
+
+def _find_config(source: str, hub_kwargs: dict) -> str:
+    """The path of a checkpoint's config.json; the mixin would pass over one that can't be had."""
+    if os.path.isdir(source):
+        missing = [n for n in (CONFIG_NAME, SAFETENSORS_SINGLE_FILE) if not os.path.isfile(os.path.join(source, n))]
+        if missing:
+            raise CheckpointError(f"{source}: no {' and no '.join(missing)} in this folder")
+        return os.path.join(source, CONFIG_NAME)
+    try:
+        return hf_hub_download(source, CONFIG_NAME, **hub_kwargs)
+    except HFValidationError as e:
+        raise CheckpointError(f"{source}: neither a folder that exists nor a Hub repo 'owner/name'") from e
+    except GatedRepoError as e:
+        raise CheckpointError(f"{source}: this Hub repo is gated; ask for access, then `hf auth login`") from e
+    except RepositoryNotFoundError as e:
+        raise CheckpointError(f"{source}: no such Hub repo, or a private one that needs `hf auth login`") from e
+    except RevisionNotFoundError as e:
+        raise CheckpointError(f"{source}: the Hub repo has no revision {hub_kwargs.get('revision')!r}") from e
+    except LocalEntryNotFoundError as e:
+        raise CheckpointError(
+            f"{source}: not in the local cache and the Hub can't be reached; "
+            f"a folder such as {DEFAULT_CLASSIFIER} works without a network"
+        ) from e
+    except EntryNotFoundError as e:
+        raise CheckpointError(f"{source}: the Hub repo has no {CONFIG_NAME}, expected one") from e
+    except HfHubHTTPError as e:
+        raise CheckpointError(f"{source}: the Hub answered {str(e).strip().splitlines()[-1]}") from e
 
 
 def _check_tensors(path: str, found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:

@@ -58,7 +58,10 @@ class OctNet(
                 f"{len(channels)} channels and {len(kernel_sizes)} kernel_sizes: expected one of each a block"
             )
         self.in_chans, self.num_classes = in_chans, num_classes
+        self.smallest = 2 ** len(channels)
         self.set_serving(serving)
+        if self.serving is not None and min(self.serving.size) < self.smallest:
+            raise ValueError(f"serving size {self.serving.size}, expected at least {self.smallest} pixels a side")
         widths = (in_chans, *channels)
         self.blocks = nn.Sequential(
             *(ConvBlock(*shape) for shape in zip(widths[:-1], channels, kernel_sizes, strict=True))
@@ -76,11 +79,9 @@ class OctNet(
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """(B, in_chans, H, W) → pooled features (B, channels[-1])."""
-        smallest = 2 ** len(self.blocks)
-        if x.ndim != 4 or x.shape[1] != self.in_chans or min(x.shape[2:]) < smallest:
-            raise ValueError(
-                f"input of shape {tuple(x.shape)}, expected (B, {self.in_chans}, H, W) with H and W at least {smallest}"
-            )
+        if x.ndim != 4 or x.shape[1] != self.in_chans or min(x.shape[2:]) < self.smallest:
+            expected = f"(B, {self.in_chans}, H, W) with H and W at least {self.smallest}"
+            raise ValueError(f"input of shape {tuple(x.shape)}, expected {expected}")
         return self.pool(self.blocks(x)).flatten(1)
 
     def cam_layer(self) -> nn.Module:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from octhub.device import pick_device
 from octhub.explain import grad_cam
 from octhub.hub import DEFAULT_CLASSIFIER, CheckpointError
 from octhub.octnet import OctNet
@@ -35,21 +36,14 @@ class Classification:
     heatmap_class: str | None = None
 
 
-def best_device() -> str:
-    """ "cuda" where there is one, "mps" on a Mac that has it, else "cpu"."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
 class Classifier:
     """A served OctNet: scan in, Classification out. Safe to share between threads."""
 
     def __init__(self, model: OctNet, device: str | torch.device | None = None):
-        """Args: model: with a serving configuration; device: `best_device()` by default."""
+        """Args: model: with a serving configuration; device: the best there is by default."""
         if model.serving is None:
             raise CheckpointError("the model has no serving configuration (size, normalisation, class names)")
-        self.device = torch.device(device or best_device())
+        self.device = pick_device(device)
         self.model = model.to(self.device).eval().requires_grad_(False)
         self.serving = model.serving
         self._lock = threading.Lock()  # Grad-CAM hooks the model while it works

@@ -1,6 +1,6 @@
 """From a scan to a model's input, and from a model's map back to the scan."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -50,6 +50,12 @@ def blank_margins(scan: np.ndarray) -> np.ndarray:
         return scan
     grown = cv2.dilate(margin.astype(np.uint8), np.ones((2 * JPEG_BLOCK + 1,) * 2, np.uint8))
     return np.where(grown, 0, scan).astype(scan.dtype)
+
+
+def trim_sides(scan: np.ndarray) -> tuple[np.ndarray, int]:
+    """(the scan without its black columns at the left and right, how many were cut at the left)."""
+    lit = np.flatnonzero(scan.any(axis=0))
+    return (scan[:, lit[0] : lit[-1] + 1], int(lit[0])) if len(lit) else (scan, 0)
 
 
 def retina_row(scan: np.ndarray) -> float:
@@ -106,10 +112,10 @@ def preprocess(scan: np.ndarray, serving: ServingConfig) -> tuple[torch.Tensor, 
     Returns:
         input (in_chans, height, width) float32, normalised, of the serving size; and the part of the scan it shows.
     """
-    scan = blank_margins(scan)
+    scan, left = trim_sides(blank_margins(scan))
     box = retina_box(scan.shape, retina_row(scan), serving.size[1] / serving.size[0])
     image = cut(scan, box, serving.size)
-    return normalise(image, serving), box
+    return normalise(image, serving), replace(box, left=left)
 
 
 def normalise(image: torch.Tensor, serving: ServingConfig) -> torch.Tensor:

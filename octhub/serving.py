@@ -1,6 +1,7 @@
 """What a checkpoint's config.json says about running it on a scan."""
 
 from dataclasses import dataclass
+from math import isfinite
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,14 @@ class ServingConfig:
             object.__setattr__(self, field, tuple(getattr(self, field)))
         if len(self.size) != 2 or any(not isinstance(n, int) or n < 1 for n in self.size):
             raise ValueError(f"size is {self.size}, expected (height, width) in pixels")
+        numbers = (*self.mean, *self.std, self.temperature)
+        if not all(isinstance(n, int | float) and isfinite(n) for n in numbers):
+            raise ValueError(f"mean {self.mean}, std {self.std}, temperature {self.temperature}: expected numbers")
         if len(self.mean) != len(self.std) or not self.mean:
             raise ValueError(f"mean {self.mean} and std {self.std}: expected one value per input channel in each")
         if min(self.std) <= 0 or self.temperature <= 0:
             raise ValueError(f"std {self.std} and temperature {self.temperature} must be above 0")
+        if not all(isinstance(name, str) and name for name in self.class_names):
+            raise ValueError(f"class_names {self.class_names}: expected names")
         if len(set(self.class_names)) != len(self.class_names):
             raise ValueError(f"class_names {self.class_names}: a name appears twice")

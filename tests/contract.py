@@ -143,7 +143,11 @@ class ModelContract:
             ({"architecture": "Other"}, "architecture Other, expected"),
             ({"config_version": 99}, "config_version 99.*upgrade"),
             ({"colour": "red"}, r"unknown keys \['colour'\]"),
+            ({"config_version": "1"}, "config_version 1"),
             ({"num_classes": 5}, "class names for 5 classes"),
+            ({"num_classes": "five"}, "does not fit"),
+            ({"serving": {"class_names": []}}, "does not fit"),
+            ({"serving": {"crop": 3}}, r"unknown keys \['serving.crop'\]"),
         ],
     )
     def test_foreign_config_is_refused(self, model, tmp_path, change, message):
@@ -155,9 +159,10 @@ class ModelContract:
 
     def test_damaged_config_is_refused(self, model, tmp_path):
         model.save_pretrained(tmp_path)
-        (tmp_path / "config.json").write_text("{")
-        with pytest.raises(CheckpointError, match=r"config\.json"):
-            type(model).from_pretrained(tmp_path)
+        for text in ("{", "[]", "\xff"):
+            (tmp_path / "config.json").write_text(text, encoding="latin-1")
+            with pytest.raises(CheckpointError, match=r"config\.json"):
+                type(model).from_pretrained(tmp_path)
 
     def test_missing_folder_is_named(self, model, tmp_path):
         with pytest.raises(CheckpointError, match="nowhere: no such folder"):

@@ -84,6 +84,20 @@ def test_missing_checkpoint_is_named(folder, capsys):
     assert "./nowhere: no such folder" in capsys.readouterr().err
 
 
+def test_unwritable_csv_is_named_before_the_work(checkpoint, folder, capsys):
+    table = str(folder / "no/such/folder.csv")
+    assert main(["classify", str(folder / "a.png"), "--csv", table, "--classifier", checkpoint, "--device", "cpu"]) == 2
+    printed = capsys.readouterr()
+    assert "no/such/folder.csv: No such file" in printed.err
+    assert printed.out == ""
+
+
+@pytest.mark.parametrize("device", ["foo", "cuda:99"])
+def test_missing_device_is_named(checkpoint, folder, device, capsys):
+    assert main(["classify", str(folder / "a.png"), "--classifier", checkpoint, "--device", device]) == 2
+    assert f"device '{device}' can't be used here" in capsys.readouterr().err
+
+
 def test_module_runs_from_the_shell():
     done = subprocess.run([sys.executable, "-m", "octhub", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == __version__

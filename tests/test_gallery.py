@@ -69,6 +69,14 @@ def test_verify_command(copy, capsys):
     assert "FAIL" in capsys.readouterr().out
 
 
+def test_record_makes_a_new_promise_but_not_a_new_label(classifier, copy, capsys):
+    edit(copy, lambda e: e.update(probability=0.1, label="DRUSEN"))
+    assert main(["verify", "--record", "--examples", str(copy), "--device", "cpu"]) == 1
+    assert "another label" in capsys.readouterr().out
+    edit(copy, lambda e: e.update(label="CNV", probability=0.1))
+    assert main(["verify", "--record", "--examples", str(copy), "--device", "cpu"]) == 0
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"examples": [{"file": "a"}]}', '{"examples": [1]}'])
 def test_damaged_manifest_is_named(tmp_path, text, capsys):
     (tmp_path / "manifest.json").write_text(text)

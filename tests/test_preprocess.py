@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from octhub import ServingConfig
-from octhub.preprocess import Box, blank_margins, preprocess, retina_box, retina_row, to_scan
+from octhub.preprocess import JPEG_BLOCK, Box, blank_margins, preprocess, retina_box, retina_row, to_scan
 
 SERVING = ServingConfig(("a", "b"), (64, 128), (0.25,), (0.5,))
 
@@ -59,6 +59,19 @@ def test_margin_does_not_change_the_input():
     padded = np.concatenate([scan, np.ones((100, 300), np.float32)])
     a, b = preprocess(scan, SERVING)[0], preprocess(padded, SERVING)[0]
     assert (a - b).abs().max() < 0.05
+
+
+def test_blanked_columns_at_the_sides_are_left_out():
+    scan = synthetic()
+    framed = np.concatenate([np.ones((400, 60), np.float32), scan, np.ones((400, 40), np.float32)], axis=1)
+    framed[:, 100] = 0  # a black column inside stays
+    image, box = preprocess(framed, SERVING)
+    assert 60 <= box.left <= 60 + 2 * JPEG_BLOCK
+    assert box.left + box.width >= 360 - 2 * JPEG_BLOCK
+    assert box.left + box.width <= 360
+    assert image[:, :, [0, -1]].max() > 0
+    heat = to_scan(torch.ones(4, 8), box, framed.shape)
+    assert heat[:, : box.left].max() == heat[:, box.left + box.width :].max() == 0
 
 
 def test_black_level_and_gain_do_not_change_the_input():

@@ -10,18 +10,21 @@ def test_lists_from_json_become_tuples():
 
 
 @pytest.mark.parametrize(
-    "kwargs",
+    ("kwargs", "message"),
     [
-        {"size": (64,)},
-        {"size": (0, 64)},
-        {"size": (64.0, 64)},
-        {"mean": (0.1, 0.2)},
-        {"mean": (), "std": ()},
-        {"std": (0.0,)},
-        {"temperature": 0.0},
-        {"class_names": ("a", "a")},
+        ({"size": (64,)}, "size is"),
+        ({"size": (0, 64)}, "size is"),
+        ({"size": (64.0, 64)}, "size is"),
+        ({"mean": (0.1, 0.2)}, "one value per input channel"),
+        ({"mean": (), "std": ()}, "one value per input channel"),
+        ({"mean": ("a",)}, "expected numbers"),
+        ({"temperature": float("nan")}, "expected numbers"),
+        ({"std": (0.0,)}, "must be above 0"),
+        ({"temperature": 0.0}, "must be above 0"),
+        ({"class_names": ("a", "a")}, "appears twice"),
+        ({"class_names": ("a", 1)}, "expected names"),
     ],
 )
-def test_nonsense_is_refused(kwargs):
-    with pytest.raises(ValueError, match=r"."):
+def test_nonsense_is_refused(kwargs, message):
+    with pytest.raises(ValueError, match=message):
         ServingConfig(**{"class_names": ("a", "b"), "size": (64, 64), **kwargs})

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from training.near_duplicates import BITS, THRESHOLD, fingerprint, in_threads, near_duplicates, read_small
-from training.samples import DataError, Sample, oct2017
+from training.samples import EXTRAS, DataError, Sample, oct2017
 
 SPLITS = ("train", "val", "test")
 SHOWN = 20
@@ -189,6 +189,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m training.audit", description="What do a data set's splits share?")
     parser.add_argument("root", type=Path, help="folder with a folder for each split, as OCT2017 is released")
+    parser.add_argument(
+        "--extra",
+        type=Path,
+        nargs="*",
+        default=[],
+        metavar="DIR",
+        help=f"add to train: folders named {', '.join(EXTRAS)}",
+    )
     parser.add_argument("--splits", nargs="+", metavar="NAME", help="default: those of train, val, test that are there")
     parser.add_argument(
         "--threshold",
@@ -205,6 +213,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = args.splits or [s for s in SPLITS if s != "val" or (args.root / s).is_dir()]
     try:
         splits = {name: oct2017(args.root, name) for name in names}
+        for folder in args.extra:
+            if folder.name not in EXTRAS:
+                raise DataError(f"{folder}: unknown extra set, expected a folder named {', '.join(EXTRAS)}")
+            splits.setdefault("train", []).extend(EXTRAS[folder.name](folder))
         if args.calibrate:
             from training.duplicate_calibration import calibrate
 

@@ -99,10 +99,10 @@ def intensity(strength: float = 1.0) -> v2.Compose:
             Gamma(1 + 0.6 * strength),
             v2.ColorJitter(brightness=0.25 * strength, contrast=0.25 * strength),
             v2.RandomApply([DepthGain(1 + strength)], p=0.5),
-            v2.RandomApply([v2.GaussianBlur(5, sigma=(0.1, 1.2 * strength + 0.1))], p=0.3),
+            v2.RandomApply([v2.GaussianBlur(5, sigma=(0.1, 1.2 * strength + 0.1))], p=0.4),
             v2.RandomApply([Speckle(0.25 * strength)], p=0.4),
             v2.RandomApply([v2.GaussianNoise(sigma=0.05 * strength)], p=0.3),
-            v2.RandomApply([Shadows(4)], p=0.3 * min(strength, 1)),
+            v2.RandomApply([Shadows(4)], p=0.4),
         ]
     )
 
@@ -123,16 +123,27 @@ def geometry(strength: float = 1.0) -> v2.Compose:
     )
 
 
+def widen(scan: np.ndarray, most: float) -> np.ndarray:
+    """Mirror a scan at its left and right border by random amounts, up to `most` of its width in all.
+
+    OCT2017's scans are 6 to 9 mm wide, other devices' up to 12: everything on those is narrower once the scan is
+    resized. (H, W) → (H, W + …).
+    """
+    total, left = torch.rand(2).tolist()
+    extra = total * most * scan.shape[1]
+    return np.pad(scan, ((0, 0), (int(extra * left), int(extra * (1 - left)))), mode="reflect")
+
+
 def random_band(shape: tuple[int, int], row: float, aspect: float, strength: float = 1.0) -> Box:
-    """A random relative of `retina_box`: taller or flatter, shifted, and down to three quarters of the width.
+    """A random relative of `retina_box`: taller or flatter, shifted, and down to four fifths of the width.
 
     Crops of random place, height and width break the shortcuts that size and cropping are in OCT2017.
     """
     height, width = shape
     box = retina_box(shape, row, aspect)
     narrow, tall, across, up = torch.rand(4).tolist()
-    new_width = max(1, round(width * (1 - 0.25 * strength * narrow)))
-    stretch = float(np.exp((2 * tall - 1) * 0.45 * strength))
+    new_width = max(1, round(width * (1 - 0.2 * strength * narrow)))
+    stretch = float(np.exp((2 * tall - 1) * 0.4 * strength))
     new_height = int(np.clip(round(box.height * stretch * new_width / width), 1, height))
     middle = box.top + box.height / 2 + (up - 0.5) * 0.3 * strength * box.height
     top = int(np.clip(round(middle - new_height / 2), 0, height - new_height))

@@ -1,4 +1,7 @@
-"""Model cards, rendered from a checkpoint's config.json, training.json and metrics.json alone."""
+"""Model cards, rendered from a checkpoint's config.json, training.json and metrics.json.
+
+What the figures can't say, such as how the data was split, stands in the checkpoint's notes.md.
+"""
 
 import json
 from pathlib import Path
@@ -28,6 +31,9 @@ def render_card(checkpoint: Path) -> ModelCard:
         json.loads((checkpoint / name).read_text(encoding="utf-8"))
         for name in ("config.json", "training.json", "metrics.json")
     )
+    notes = checkpoint / "notes.md"
+    resolved = checkpoint.resolve()
+    name = resolved.parent.name if resolved.name == "checkpoint" else resolved.name
     task, template = TASKS[config["architecture"]]
     data = ModelCardData(
         language="en",
@@ -35,7 +41,7 @@ def render_card(checkpoint: Path) -> ModelCard:
         library_name="octhub",
         pipeline_tag=task,
         tags=["medical", "ophthalmology", "oct", "retina"],
-        model_name=checkpoint.name,
+        model_name=name,
         eval_results=[
             EvalResult(
                 task_type=task,
@@ -50,12 +56,15 @@ def render_card(checkpoint: Path) -> ModelCard:
                 ("accuracy", "Accuracy", "accuracy"),
                 ("roc_auc", "Macro AUROC", "macro_auroc"),
             )
+            if e[field] is not None
         ],
     )
     return ModelCard.from_template(
         data,
         template_path=str(TEMPLATES / template),
-        name=checkpoint.name,
+        name=name,
+        notes=notes.read_text(encoding="utf-8").strip() if notes.is_file() else "",
+        scans=", ".join(f"{c} {n}" for c, n in training["train"]["counts"].items()),
         config=config,
         training=training,
         evaluations=metrics["evaluations"],

@@ -7,11 +7,14 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from octhub.preprocess import blank_margins, cut, normalise, preprocess, retina_row
+from octhub.preprocess import blank_margins, cut, normalise, preprocess, retina_box, retina_row, trim_sides
 from octhub.scan import read_scan
 from octhub.serving import ServingConfig
-from training.augment import geometry, intensity, random_band
+from training.augment import geometry, intensity, random_band, widen
 from training.samples import Sample
+
+MOST_CACHED = 20_000
+"""Scans that are kept decoded in memory, 0.3 MB each; larger sets are read from disk every time."""
 
 
 class ScanDataset(Dataset):
@@ -22,7 +25,6 @@ class ScanDataset(Dataset):
 
     Args:
         strength: of the augmentation; 0 for none.
-        cache: keep decoded scans in memory (about 0.3 MB each).
     """
 
     def __init__(
@@ -32,12 +34,16 @@ class ScanDataset(Dataset):
         *,
         strength: float = 0,
         seed: int = 0,
-        cache: bool = True,
     ):
         self.samples, self.serving, self.strength, self.seed = samples, serving, strength, seed
         self.epoch = 0
-        self._cache: dict | None = {} if cache else None
+        self._cache: dict | None = {} if len(samples) <= MOST_CACHED else None
         self._augment = (geometry(strength), intensity(strength)) if strength else ()
+
+    @property
+    def cached(self) -> bool:
+        """Whether scans are kept in memory."""
+        return self._cache is not None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -51,33 +57,36 @@ class ScanDataset(Dataset):
         aspect = self.serving.size[1] / self.serving.size[0]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(hash((self.seed, self.epoch, index)) & 0x7FFFFFFF)
-            box = random_band(scan.shape, row, aspect, self.strength)
+            band = retina_box(scan.shape, row, aspect).height
+            if torch.rand(()) < 0.5:
+                scan = widen(scan, 0.8 * self.strength)
+            box = random_band(scan.shape, row, scan.shape[1] / band, self.strength)
             image = cut(scan.astype(np.float32) / 255, box, self.serving.size)
             for step in self._augment:
                 image = step(image)
         return normalise(image.clamp(0, 1), self.serving), target
 
     def _plain(self, index: int) -> torch.Tensor:
-        if self._cache is not None and index in self._cache:
+        if self.cached and index in self._cache:
             return self._cache[index]
         image = preprocess(read_scan(self.samples[index].path), self.serving)[0]
-        if self._cache is not None:
+        if self.cached:
             self._cache[index] = image
         return image
 
     def warm(self, progress=iter) -> None:
         """Fill the cache before worker processes fork, so that they share it."""
-        if self._cache is not None:
+        if self.cached:
             for index in progress(range(len(self))):
                 self._read(index) if self.strength else self._plain(index)
 
     def _read(self, index: int) -> tuple[np.ndarray, float]:
         """A scan without its margins, (H, W) uint8, and its retina's row."""
-        if self._cache is not None and index in self._cache:
+        if self.cached and index in self._cache:
             return self._cache[index]
-        scan = blank_margins(read_scan(self.samples[index].path))
+        scan, _ = trim_sides(blank_margins(read_scan(self.samples[index].path)))
         entry = (scan * 255).round().astype(np.uint8), retina_row(scan)
-        if self._cache is not None:
+        if self.cached:
             self._cache[index] = entry
         return entry
 
@@ -85,6 +94,6 @@ class ScanDataset(Dataset):
 def normalisation(samples: Sequence[Sample], serving: ServingConfig, most: int = 400) -> tuple[float, float]:
     """(mean, standard deviation) of the windowed intensities of at most `most` scans, evenly spaced."""
     plain = replace(serving, mean=(0.0,), std=(1.0,))
-    chosen = samples[:: max(1, len(samples) // most)]
+    chosen = samples[:: -(-len(samples) // most)]
     pixels = torch.stack([preprocess(read_scan(s.path), plain)[0] for s in chosen])
     return round(pixels.mean().item(), 3), round(pixels.std().item(), 3)

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from octhub.hub import CheckpointError
 from octhub.metrics import classification_metrics
 from octhub.predict import Classifier
+from octhub.scan import ScanError
 from training.card import write_card
 from training.plots import plot_confusion
 from training.samples import DataError, Sample, digest, oct2017, octdl
@@ -43,14 +44,21 @@ def evaluate(classifier: Classifier, samples: list[Sample], data: str, split: st
 
 
 def record(checkpoint: Path, key: str, figures: dict) -> None:
-    """Put one evaluation into the checkpoint's metrics.json; figures of other weights are dropped."""
+    """Put one evaluation into the checkpoint's metrics.json; figures of other weights or settings are dropped."""
     path = checkpoint / "metrics.json"
-    weights = hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest()
+    measured = {
+        n: hashlib.sha256((checkpoint / n).read_bytes()).hexdigest() for n in ("model.safetensors", "config.json")
+    }
     metrics = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if metrics.get("model_sha256") != weights:
-        metrics = {"model_sha256": weights, "evaluations": {}}
+    if metrics.get("sha256") != measured:
+        metrics = {"sha256": measured, "evaluations": {}}
     metrics["evaluations"][key] = figures
     path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+
+
+def shown(figure: float | None) -> str:
+    """A figure for people; a dash for one that the scans don't define."""
+    return "–" if figure is None else f"{figure:.4f}".rstrip("0").rstrip(".")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -64,6 +72,8 @@ def main(argv: list[str] | None = None) -> int:
     if not args.data and not args.octdl:
         parser.error("nothing to measure: give --data, --octdl or both")
     try:
+        if not (args.checkpoint / "training.json").is_file():
+            raise DataError(f"{args.checkpoint}: no training.json, expected a checkpoint that octhub's training wrote")
         jobs = {}
         if args.data:
             jobs[f"oct2017-{args.split}"] = ("OCT2017", args.split, oct2017(args.data, args.split))
@@ -74,7 +84,11 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {e}", file=sys.stderr)
         return 2
     for key, (data, split, samples) in jobs.items():
-        figures = evaluate(classifier, samples, data, split)
+        try:
+            figures = evaluate(classifier, samples, data, split)
+        except ScanError as e:
+            print(f"error: {e}", file=sys.stderr)
+            return 2
         record(args.checkpoint, key, figures)
         plot_confusion(
             figures["confusion_matrix"],
@@ -85,10 +99,10 @@ def main(argv: list[str] | None = None) -> int:
         low, high = figures["accuracy_interval_95"]
         print(
             f"{key}: accuracy {figures['accuracy']:.4f} (95 % {low:.4f} to {high:.4f}) of {figures['n']} scans, "
-            f"macro AUROC {figures['macro_auroc']:.4f}, ECE {figures['expected_calibration_error']:.4f}"
+            f"macro AUROC {shown(figures['macro_auroc'])}, ECE {shown(figures['expected_calibration_error'])}"
         )
         for name, row in figures["per_class"].items():
-            print(f"  {name:8}" + "".join(f" {k} {'–' if v is None else round(v, 4)}" for k, v in row.items()))
+            print(f"  {name:8}" + "".join(f" {k} {shown(v)}" for k, v in row.items()))
     write_card(args.checkpoint)
     return 0
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, set_seed
+from accelerate.utils import DataLoaderConfiguration, broadcast, set_seed
 from timm.optim import create_optimizer_v2
 from timm.utils import ModelEmaV3
 from torch import nn
@@ -102,6 +103,7 @@ def fit(
     optimizer = create_optimizer_v2(
         model, opt=options.optimizer, lr=options.lr, weight_decay=options.weight_decay, momentum=0.9
     )
+    model = model.to(accelerator.device)
     ema = ModelEmaV3(model, decay=options.ema, use_warmup=True, device=accelerator.device)
     model, optimizer, loader = accelerator.prepare(model, optimizer, task.train_loader)
     schedule = _schedule(optimizer, options, len(loader))
@@ -117,7 +119,9 @@ def fit(
     while progress.epoch < options.epochs:
         epoch = progress.epoch
         started = time.perf_counter()
-        set_seed(options.seed * 1_000_003 + epoch, device_specific=True)  # dropout and mixup repeat on resume
+        # Dropout and mixup repeat on resume, and differ by process
+        entropy = np.random.SeedSequence((options.seed, epoch, accelerator.process_index))
+        set_seed(int(entropy.generate_state(1)[0]))
         loader.set_epoch(epoch)
         task.start_epoch(epoch)
         model.train()
@@ -138,6 +142,7 @@ def fit(
             accuracies.append(accuracy)
             bar.set_postfix(loss=f"{sum(losses[-20:]) / len(losses[-20:]):.3f}", accuracy=f"{accuracy:.3f}")
         seconds = time.perf_counter() - started
+        broadcast(list(ema.module.buffers()))  # each process's batch norms saw batches of their own
         row = {
             "epoch": epoch + 1,
             "lr": schedule.get_last_lr()[0],
@@ -181,9 +186,10 @@ def _save_state(accelerator: Accelerator, out: Path, progress: Progress) -> None
 
 def _schedule(optimizer, options: FitOptions, steps_per_epoch: int):
     steps = options.epochs * steps_per_epoch
+    warm_up = min(0.9, max(0.1, 1.5 / steps))  # share of the steps; it has to take more than one
     inner = getattr(optimizer, "optimizer", optimizer)  # accelerate's wrapper would step once a process
     if options.schedule == "onecycle":
-        return OneCycleLR(inner, options.lr, total_steps=steps, pct_start=0.1, cycle_momentum=False)
+        return OneCycleLR(inner, options.lr, total_steps=steps, pct_start=warm_up, cycle_momentum=False)
     if options.schedule == "cosine":
         return CosineAnnealingLR(inner, steps)
     return LambdaLR(inner, lambda step: 1.0)

@@ -1,13 +1,16 @@
-"""Hold out some patients: the split that validation scans come from."""
+"""Which scans train, which validate: no patient, and no copy of a scan, on two sides."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-from training.samples import DataError, Sample
+from training.samples import EXTRAS, DataError, Sample, oct2017
 
 MOST_FOLDS = 20
 """Fractions are rounded to n-ths, n up to 20: finer folds are so small that a patient with many scans unbalances one.
@@ -68,3 +71,65 @@ def _folds(fraction: float, patients: int) -> tuple[int, int]:
         return near.numerator, near.denominator
     folds = min(patients, round(1 / min(fraction, 1 - fraction)))
     return (1 if near == 0 else folds - 1), folds
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Scans to train and to validate on, and how many training scans belong to neither for a leak's sake."""
+
+    train: list[Sample]
+    val: list[Sample]
+    left_out: int
+
+
+def training_splits(
+    data: Path, extras: Iterable[Path] = (), *, val_fraction: float, use_val: bool = False, seed: int = 0
+) -> Splits:
+    """Train and validate without the test split's patients and scans.
+
+    In the official release, patients and scans of the test split are in the training split, too: they are left out.
+    So are the validation patients' other scans.
+
+    Args:
+        data: folder in OCT2017's layout; with a test/ folder, or nothing can be guarded.
+        extras: more training scans, folders named as in EXTRAS.
+        val_fraction: share of the scans held out, by patient, unless `use_val` takes data's own val/.
+
+    Raises:
+        DataError: bad layout, unknown extra, or nothing left to train or validate on.
+    """
+    for folder in extras:
+        if folder.name not in EXTRAS:
+            raise DataError(f"{folder}: unknown extra set, expected a folder named {', '.join(EXTRAS)}")
+    released, test = oct2017(data, "train"), oct2017(data, "test")
+    free = _apart(released, test)
+    if use_val:
+        val = _apart(oct2017(data, "val"), test)
+        train = _apart(free, val)
+        left_out = len(released) - len(train)
+    else:
+        train, val = hold_out(free, val_fraction, seed)
+        train = _apart(train, val)
+        left_out = len(released) - len(train) - len(val)
+    for folder in extras:
+        train += _apart(EXTRAS[folder.name](folder), test + val)
+    if not train or not val:
+        found = f"{len(train)} training and {len(val)} validation scans are left"
+        raise DataError(f"{data}: {found}, expected some of each")
+    return Splits(train, val, left_out)
+
+
+def _apart(samples: list[Sample], others: list[Sample]) -> list[Sample]:
+    """The samples that share no patient and no file's bytes with the others."""
+    patients = {s.patient for s in others}
+    sizes = {s.path.stat().st_size for s in others}
+    hashes = {_sha256(s.path) for s in others} if any(s.path.stat().st_size in sizes for s in samples) else set()
+    return [
+        s
+        for s in samples
+        if s.patient not in patients and not (s.path.stat().st_size in sizes and _sha256(s.path) in hashes)
+    ]
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
