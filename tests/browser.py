@@ -20,9 +20,10 @@ def missing(what: str):
 def chromium() -> Iterator:
     """A headless Chromium, as playwright's Browser: the system's one, else playwright's own."""
     try:
-        from playwright.sync_api import Error, sync_playwright
+        from playwright.sync_api import Error, expect, sync_playwright
     except ImportError:
         missing("the Python package playwright is not installed")
+    expect.set_options(timeout=30_000)  # a busy machine takes its time
     names = ("chromium", "chromium-browser", "google-chrome")
     with sync_playwright() as playwright:
         try:

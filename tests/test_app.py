@@ -47,7 +47,10 @@ def server(root, tmp_path_factory):
         yield SimpleNamespace(url=url, uploads=home / "uploads", log=log)
     finally:
         process.terminate()
-        process.wait(20)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def _await(url: str, process: subprocess.Popen, log: Path) -> None:

@@ -23,6 +23,14 @@ OPTIMIZERS = ("adamw", "adam", "rmsprop", "sgd")
 SCHEDULES = ("onecycle", "cosine", "constant")
 
 
+IDENTITY = "run.json"
+"""In the run's folder: what the run was started with."""
+
+
+class RunError(ValueError):
+    """A run that can't start or continue in its folder."""
+
+
 @dataclass(frozen=True)
 class FitOptions:
     """How to train.
@@ -93,12 +101,25 @@ def make_accelerator(*, bf16: bool = False, cpu: bool = False, seed: int = 0) ->
 
 
 def fit(
-    model: nn.Module, task: Task, options: FitOptions, accelerator: Accelerator, keep: Callable[[nn.Module], None]
+    model: nn.Module,
+    task: Task,
+    options: FitOptions,
+    accelerator: Accelerator,
+    keep: Callable[[nn.Module], None],
+    identity: dict | None = None,
 ) -> Progress:
     """Train; call `keep` with the averaged model in the main process whenever the validation score is the best yet.
 
     A state is written whole after each epoch, then renamed; killed at any point, the run continues from the
-    last one with the same result as an uninterrupted run.
+    last one, on a CPU with the same number of processes to the same weights as an uninterrupted run. `out` must be a
+    folder that all machines share.
+
+    Args:
+        identity: whatever else makes this run what it is (recipe, digests of the data); a run resumes only itself.
+
+    Raises:
+        RunError: `out` holds another run, or nothing to resume.
+        FloatingPointError: the loss is not finite.
     """
     optimizer = create_optimizer_v2(
         model, opt=options.optimizer, lr=options.lr, weight_decay=options.weight_decay, momentum=0.9
@@ -106,15 +127,26 @@ def fit(
     model = model.to(accelerator.device)
     ema = ModelEmaV3(model, decay=options.ema, use_warmup=True, device=accelerator.device)
     model, optimizer, loader = accelerator.prepare(model, optimizer, task.train_loader)
-    schedule = _schedule(optimizer, options, len(loader))
+    schedule = make_schedule(optimizer, options, len(loader))
+    identity = {
+        **{k: v for k, v in vars(options).items() if k not in ("out", "resume")},
+        "batches": len(loader),
+        "processes": accelerator.num_processes,
+        **(identity or {}),
+    }
     progress = Progress()
     accelerator.register_for_checkpointing(ema, schedule, progress)
     state = last_state(options.out)
     if state and not options.resume:
-        raise FileExistsError(f"{options.out}: holds the state of an earlier run; resume it, or choose another folder")
+        raise RunError(f"{options.out}: holds the state of an earlier run; resume it, or choose another folder")
+    if options.resume and not state:
+        raise RunError(f"{options.out}: no state to resume, expected a folder state-…")
     if state:
+        _check_identity(options.out, identity)
         accelerator.load_state(str(state))
         accelerator.print(f"resumed after epoch {progress.epoch} from {state}")
+    elif accelerator.is_main_process:
+        (options.out / IDENTITY).write_text(json.dumps(identity, indent=1))
 
     while progress.epoch < options.epochs:
         epoch = progress.epoch
@@ -124,32 +156,20 @@ def fit(
         set_seed(int(entropy.generate_state(1)[0]))
         loader.set_epoch(epoch)
         task.start_epoch(epoch)
-        model.train()
-        losses, accuracies = [], []
-        bar = tqdm(loader, f"epoch {epoch + 1}/{options.epochs}", disable=not accelerator.is_main_process, leave=False)
-        for step, batch in enumerate(bar, epoch * len(loader) + 1):
-            with accelerator.autocast():
-                loss, accuracy = task.loss(model, batch)
-            if not torch.isfinite(loss):
-                raise FloatingPointError(f"the loss is {loss.item()} in epoch {epoch + 1}: lower the learning rate")
-            accelerator.backward(loss)
-            accelerator.clip_grad_norm_(model.parameters(), options.clip)
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad(set_to_none=True)
-            ema.update(accelerator.unwrap_model(model), step)
-            losses.append(loss.item())
-            accuracies.append(accuracy)
-            bar.set_postfix(loss=f"{sum(losses[-20:]) / len(losses[-20:]):.3f}", accuracy=f"{accuracy:.3f}")
+        name = f"epoch {epoch + 1}/{options.epochs}"
+        bar = tqdm(loader, name, disable=not accelerator.is_main_process, leave=False)
+        done = epoch * len(loader)
+        loss, accuracy = _train_epoch(model, task, bar, optimizer, schedule, ema, done, options, accelerator)
         seconds = time.perf_counter() - started
         broadcast(list(ema.module.buffers()))  # each process's batch norms saw batches of their own
+        figures = task.validate(ema.module.eval(), accelerator)
         row = {
             "epoch": epoch + 1,
             "lr": schedule.get_last_lr()[0],
-            "loss": sum(losses) / len(losses),
-            "accuracy": sum(accuracies) / len(accuracies),
+            "loss": loss,
+            "accuracy": accuracy,
             "seconds": round(seconds, 2),
-            **{f"val_{k}": v for k, v in task.validate(ema.module.eval(), accelerator).items()},
+            **{f"val_{k}": v for k, v in figures.items()},
         }
         accelerator.print(
             " ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()), flush=True
@@ -163,6 +183,48 @@ def fit(
         accelerator.wait_for_everyone()
         _save_state(accelerator, options.out, progress)
     return progress
+
+
+def _train_epoch(
+    model: nn.Module,
+    task: Task,
+    bar: tqdm,
+    optimizer,
+    schedule,
+    ema: ModelEmaV3,
+    step: int,
+    options: FitOptions,
+    accelerator: Accelerator,
+) -> tuple[float, float]:
+    """One pass over the batches; the main process's mean loss and accuracy. `step` counts the batches before."""
+    model.train()
+    losses, accuracies = [], []
+    for batch in bar:
+        step += 1
+        with accelerator.autocast():
+            loss, accuracy = task.loss(model, batch)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss.item()} at step {step}: lower the learning rate")
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(model.parameters(), options.clip)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad(set_to_none=True)
+        ema.update(accelerator.unwrap_model(model), step)
+        losses.append(loss.item())
+        accuracies.append(accuracy)
+        bar.set_postfix(loss=f"{sum(losses[-20:]) / len(losses[-20:]):.3f}", accuracy=f"{accuracy:.3f}")
+    return sum(losses) / len(losses), sum(accuracies) / len(accuracies)
+
+
+def _check_identity(out: Path, identity: dict) -> None:
+    """Refuse to resume what would be another run."""
+    path = out / IDENTITY
+    before = json.loads(path.read_text()) if path.is_file() else {}
+    now = json.loads(json.dumps(identity))  # tuples become lists
+    changed = [f"{k} {before.get(k)}, now {now.get(k)}" for k in sorted(before | now) if before.get(k) != now.get(k)]
+    if changed:
+        raise RunError(f"{out}: can't resume as another run: {'; '.join(changed)}")
 
 
 def last_state(out: Path) -> Path | None:
@@ -184,7 +246,8 @@ def _save_state(accelerator: Accelerator, out: Path, progress: Progress) -> None
     accelerator.wait_for_everyone()
 
 
-def _schedule(optimizer, options: FitOptions, steps_per_epoch: int):
+def make_schedule(optimizer, options: FitOptions, steps_per_epoch: int):
+    """The learning rate's course, stepped after every batch."""
     steps = options.epochs * steps_per_epoch
     warm_up = min(0.9, max(0.1, 1.5 / steps))  # share of the steps; it has to take more than one
     inner = getattr(optimizer, "optimizer", optimizer)  # accelerate's wrapper would step once a process

@@ -23,7 +23,7 @@ from octhub.serving import ServingConfig
 from training.calibrate import fit_temperature
 from training.classify_task import ClassifyTask, counts
 from training.dataset import ScanDataset, normalisation
-from training.loop import OPTIMIZERS, SCHEDULES, FitOptions, fit, make_accelerator
+from training.loop import OPTIMIZERS, SCHEDULES, FitOptions, RunError, fit, make_accelerator
 from training.plots import plot_confusion, plot_history
 from training.samples import CLASS_NAMES, EXTRAS, DataError, digest
 from training.split import training_splits
@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         train_and_save(args)
-    except (DataError, ScanError, CheckpointError, FileExistsError, FloatingPointError) as e:
+    except (DataError, ScanError, CheckpointError, RunError, FloatingPointError) as e:
         print(f"error: {e}", file=sys.stderr)
         return 2
     return 0
@@ -142,7 +142,16 @@ def train_and_save(args: argparse.Namespace) -> None:
         resume=args.resume,
     )
     checkpoint = args.out / "checkpoint"
-    progress = fit(model, task, options, accelerator, keep=lambda best: replace_checkpoint(best, checkpoint))
+    recipe = {k: v for k, v in sorted(vars(args).items()) if k not in NOT_RECIPE}
+    data = {"train": digest(splits.train), "val": digest(splits.val)}
+    progress = fit(
+        model,
+        task,
+        options,
+        accelerator,
+        keep=lambda best: replace_checkpoint(best, checkpoint),
+        identity={**recipe, **data},
+    )
 
     best = OctNet.from_pretrained(checkpoint, map_location=str(accelerator.device))
     logits, targets = task.predict_val(best, accelerator)
@@ -156,11 +165,11 @@ def train_and_save(args: argparse.Namespace) -> None:
             "torch": torch.__version__,
             "hardware": f"{accelerator.num_processes} × {device_name(accelerator.device)}",
             "seconds": round(sum(row["seconds"] for row in progress.history), 1),
-            "recipe": {k: v for k, v in sorted(vars(args).items()) if k not in NOT_RECIPE},
+            "recipe": recipe,
             "left_out": splits.left_out,
             "extra": [p.name for p in args.extra],
-            "train": {"counts": counts(splits.train), "sha256": digest(splits.train)},
-            "val": {"counts": counts(splits.val), "sha256": digest(splits.val), "metrics": val_metrics},
+            "train": {"counts": counts(splits.train), "sha256": data["train"]},
+            "val": {"counts": counts(splits.val), "sha256": data["val"], "metrics": val_metrics},
             "best_epoch": max(progress.history, key=lambda row: row["val_score"])["epoch"],
         }
         (checkpoint / "training.json").write_text(json.dumps(record, indent=2) + "\n")
