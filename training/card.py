@@ -34,6 +34,7 @@ def render_card(checkpoint: Path) -> ModelCard:
     notes = checkpoint / "notes.md"
     resolved = checkpoint.resolve()
     name = resolved.parent.name if resolved.name == "checkpoint" else resolved.name
+    evaluations = dict(sorted(metrics["evaluations"].items(), key=lambda item: item[0] == "octdl"))  # external last
     task, template = TASKS[config["architecture"]]
     data = ModelCardData(
         language="en",
@@ -51,7 +52,7 @@ def render_card(checkpoint: Path) -> ModelCard:
                 metric_name=name,
                 metric_value=round(e[field], 4),
             )
-            for key, e in metrics["evaluations"].items()
+            for key, e in evaluations.items()
             for metric, name, field in (
                 ("accuracy", "Accuracy", "accuracy"),
                 ("roc_auc", "Macro AUROC", "macro_auroc"),
@@ -67,6 +68,6 @@ def render_card(checkpoint: Path) -> ModelCard:
         scans=", ".join(f"{c} {n}" for c, n in training["train"]["counts"].items()),
         config=config,
         training=training,
-        evaluations=metrics["evaluations"],
-        pictures={key: f"confusion-{key}.png" for key in metrics["evaluations"]},
+        evaluations=evaluations,
+        pictures={key: f"confusion-{key}.png" for key in evaluations},
     )

@@ -80,6 +80,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     run = parser.add_argument_group("run")
     run.add_argument("--out", type=Path, required=True)
     run.add_argument("--resume", action="store_true", help="continue from the last state in --out")
+    run.add_argument("--half", action="store_true", help="store the weights in half precision: half the file")
     run.add_argument("--bf16", action="store_true", help="bfloat16 autocast")
     run.add_argument("--channels-last", action=argparse.BooleanOptionalAction, default=True)
     run.add_argument("--workers", type=int, default=2, help="processes that load data")
@@ -154,10 +155,12 @@ def train_and_save(args: argparse.Namespace) -> None:
     )
 
     best = OctNet.from_pretrained(checkpoint, map_location=str(accelerator.device))
+    dtype = torch.float16 if args.half else None
+    best = best.to(dtype or torch.float32).float()  # what is measured is what is stored
     logits, targets = task.predict_val(best, accelerator)
     if accelerator.is_main_process:
         best.set_serving(replace(serving, temperature=fit_temperature(logits, targets)))
-        replace_checkpoint(best, checkpoint)
+        replace_checkpoint(best, checkpoint, dtype)
         val_metrics = report(args.out, best.serving, progress.history, logits, targets)
         record = {
             "architecture": "OctNet",
@@ -177,11 +180,11 @@ def train_and_save(args: argparse.Namespace) -> None:
     accelerator.end_training()
 
 
-def replace_checkpoint(model: OctNet, folder: Path) -> None:
+def replace_checkpoint(model: OctNet, folder: Path, dtype: torch.dtype | None = None) -> None:
     """Save a model where another may be, whole or not at all; the other's card and figures go with it."""
     partial = folder.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
+    model.save_pretrained(partial, dtype=dtype)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
 
