@@ -44,4 +44,5 @@
     else if (document.fullscreenElement) document.exitFullscreen();
     else stage.requestFullscreen?.();
   });
+  document.documentElement.dataset.octhub = "ready"; // tests wait for it
 }

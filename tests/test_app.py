@@ -86,6 +86,8 @@ def visit(browser, server):
         page.watch = Watch(page, server.url)
         page.goto(server.url)
         page.get_by_text("No scan yet").wait_for()
+        page.locator("html[data-octhub=ready]").wait_for(state="attached")
+        page.locator(".scan-file input[type=file]").first.wait_for(state="attached")
         return page
 
     yield visit
