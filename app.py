@@ -64,6 +64,19 @@ HEADER = """
 """
 
 
+def uploads_only(file: gr.File) -> gr.File:
+    """Keep a file input from URLs: whatever one names, Gradio would fetch it whole, of any size."""
+    move = file.async_move_resource_to_block_cache
+
+    async def move_upload(path: str | Path | None) -> str | None:
+        if str(path).lower().startswith(("http:", "https:")):
+            raise gr.Error(f"{path}: a URL, expected an uploaded file", print_exception=False)
+        return await move(path)
+
+    file.async_move_resource_to_block_cache = move_upload
+    return file
+
+
 def on_gpu(fn: Callable) -> Callable:
     """Run `fn` on a ZeroGPU Space's accelerator; anywhere else, `fn` itself.
 
@@ -133,7 +146,7 @@ def classify_tab(classifier: Classifier) -> None:
     source = gr.State(None)  # (path, note) of the scan on show; it stays on the server
     with gr.Row(elem_classes="panes"):
         with gr.Column(elem_classes="pane-in"):
-            upload = gr.File(label="Drop, paste or choose a scan", height=112, elem_classes="scan-file")
+            upload = uploads_only(gr.File(label="Drop, paste or choose a scan", height=112, elem_classes="scan-file"))
             gallery = gr.Gallery(
                 [(e.path, e.label) for e in examples],
                 label="Examples",
@@ -188,7 +201,7 @@ def classify_api(run: Callable[[np.ndarray, str], Classification], choices: Sequ
 
     with gr.Group(visible=False):
         inputs = [
-            gr.File(label="File of one B-scan"),
+            uploads_only(gr.File(label="File of one B-scan")),
             gr.Radio(choices, value=LIKELIEST, label="Class whose evidence the heatmap shows"),
             gr.Slider(0, 100, OPACITY, label="Opacity of the heatmap in the picture, in per cent"),
         ]

@@ -359,6 +359,13 @@ class TestApi:
             self.ask(client, scans["scan.png"], heatmap_class="GLAUCOMA")
         self.check(self.ask(client, scans["scan.png"]), scans["scan.png"], classifier)
 
+    def test_a_url_is_not_fetched(self, client):
+        from gradio_client import handle_file
+        from gradio_client.exceptions import AppError
+
+        with pytest.raises(AppError, match=r"scan\.png: a URL, expected an uploaded file"):
+            client.predict(handle_file("http://198.51.100.1/scan.png"), api_name="/classify")
+
     def test_two_users_at_once_get_their_own_answers(self, connect, scans, classifier):
         jobs = [scans["scan.png"], scans["deep.png"]]
         clients = [connect() for _ in jobs]
