@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from training.near_duplicates import BITS, THRESHOLD, fingerprint, in_threads, near_duplicates, read_small
-from training.samples import EXTRAS, DataError, Sample, oct2017
+from training.samples import EXTRAS, DataError, Sample, extra, oct2017
 
 SPLITS = ("train", "val", "test")
 SHOWN = 20
@@ -214,9 +214,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         splits = {name: oct2017(args.root, name) for name in names}
         for folder in args.extra:
-            if folder.name not in EXTRAS:
-                raise DataError(f"{folder}: unknown extra set, expected a folder named {', '.join(EXTRAS)}")
-            splits.setdefault("train", []).extend(EXTRAS[folder.name](folder))
+            splits.setdefault("train", []).extend(extra(folder))
         if args.calibrate:
             from training.duplicate_calibration import calibrate
 

@@ -5,7 +5,6 @@ metrics.json, from which its card is rendered anew.
 """
 
 import argparse
-import hashlib
 import json
 import sys
 from pathlib import Path
@@ -19,7 +18,7 @@ from octhub.predict import Classifier
 from octhub.scan import ScanError
 from training.card import write_card
 from training.plots import plot_confusion
-from training.samples import DataError, Sample, digest, oct2017, octdl
+from training.samples import DataError, Sample, digest, oct2017, octdl, sha256
 
 
 def evaluate(classifier: Classifier, samples: list[Sample], data: str, split: str) -> dict:
@@ -46,9 +45,7 @@ def evaluate(classifier: Classifier, samples: list[Sample], data: str, split: st
 def record(checkpoint: Path, key: str, figures: dict) -> None:
     """Put one evaluation into the checkpoint's metrics.json; figures of other weights or settings are dropped."""
     path = checkpoint / "metrics.json"
-    measured = {
-        n: hashlib.sha256((checkpoint / n).read_bytes()).hexdigest() for n in ("model.safetensors", "config.json")
-    }
+    measured = {n: sha256(checkpoint / n) for n in ("model.safetensors", "config.json")}
     metrics = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if metrics.get("sha256") != measured:
         metrics = {"sha256": measured, "evaluations": {}}

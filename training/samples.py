@@ -96,9 +96,25 @@ EXTRAS: dict[str, Callable[[Path], list[Sample]]] = {
 """Sets that may be added to the training scans, by the name of their folder."""
 
 
+def extra(folder: Path) -> list[Sample]:
+    """The set that a folder named as in EXTRAS holds.
+
+    Raises:
+        DataError: the folder has another name, or isn't laid out as expected.
+    """
+    if folder.name not in EXTRAS:
+        raise DataError(f"{folder}: unknown extra set, expected a folder named {', '.join(EXTRAS)}")
+    return EXTRAS[folder.name](folder)
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file's bytes, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def digest(samples: Iterable[Sample]) -> str:
     """sha256 over the sorted (label, sha256 of the file) lines: the same scans give the same digest anywhere."""
-    lines = sorted(f"{s.label} {hashlib.sha256(s.path.read_bytes()).hexdigest()}\n" for s in samples)
+    lines = sorted(f"{s.label} {sha256(s.path)}\n" for s in samples)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

@@ -1,6 +1,5 @@
 """Which scans train, which validate: no patient, and no copy of a scan, on two sides."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-from training.samples import EXTRAS, DataError, Sample, oct2017
+from training.samples import DataError, Sample, extra, oct2017, sha256
 
 MOST_FOLDS = 20
 """Fractions are rounded to n-ths, n up to 20: finer folds are so small that a patient with many scans unbalances one.
@@ -91,16 +90,14 @@ def training_splits(
     So are the validation patients' other scans.
 
     Args:
-        data: folder in OCT2017's layout; with a test/ folder, or nothing can be guarded.
+        data: folder in OCT2017's layout; with train/ and test/.
         extras: more training scans, folders named as in EXTRAS.
         val_fraction: share of the scans held out, by patient, unless `use_val` takes data's own val/.
 
     Raises:
         DataError: bad layout, unknown extra, or nothing left to train or validate on.
     """
-    for folder in extras:
-        if folder.name not in EXTRAS:
-            raise DataError(f"{folder}: unknown extra set, expected a folder named {', '.join(EXTRAS)}")
+    more = [s for folder in extras for s in extra(folder)]
     released, test = oct2017(data, "train"), oct2017(data, "test")
     free = _apart(released, test)
     if use_val:
@@ -111,8 +108,7 @@ def training_splits(
         train, val = hold_out(free, val_fraction, seed)
         train = _apart(train, val)
         left_out = len(released) - len(train) - len(val)
-    for folder in extras:
-        train += _apart(EXTRAS[folder.name](folder), test + val)
+    train += _apart(more, test + val)
     if not train or not val:
         found = f"{len(train)} training and {len(val)} validation scans are left"
         raise DataError(f"{data}: {found}, expected some of each")
@@ -123,13 +119,9 @@ def _apart(samples: list[Sample], others: list[Sample]) -> list[Sample]:
     """The samples that share no patient and no file's bytes with the others."""
     patients = {s.patient for s in others}
     sizes = {s.path.stat().st_size for s in others}
-    hashes = {_sha256(s.path) for s in others} if any(s.path.stat().st_size in sizes for s in samples) else set()
+    hashes = {sha256(s.path) for s in others} if any(s.path.stat().st_size in sizes for s in samples) else set()
     return [
         s
         for s in samples
-        if s.patient not in patients and not (s.path.stat().st_size in sizes and _sha256(s.path) in hashes)
+        if s.patient not in patients and not (s.path.stat().st_size in sizes and sha256(s.path) in hashes)
     ]
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
