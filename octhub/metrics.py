@@ -1,17 +1,23 @@
 """How good the answers are: the same numbers for training, model cards and the app.
 
-What can't be measured is None, never 0 or 1: a class with no scan has no sensitivity, and is left out of the means.
-torchmetrics counts; it is imported on use, since running a model doesn't need it (`pip install octhub[training]`).
+What can't be measured is None (NaN in Python objects), never 0 or 1: a class with no scan has no sensitivity, one that
+is in neither mask no IoU, and both are left out of the means. For classification torchmetrics counts; it is imported
+on use, since running a model doesn't need it (`pip install octhub[training]`).
 """
 
+import operator
 import warnings
-from collections.abc import Iterable, Sequence
-from math import sqrt
-from statistics import NormalDist
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from math import isnan, nan, sqrt
+from statistics import NormalDist, stdev
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+
+from octhub.mask import UNKNOWN, checked_ids
 
 CALIBRATION_BINS = 15
 """Equal-width bins of the expected calibration error (Guo et al. 2017, "On Calibration of Modern Neural Networks")."""
@@ -97,6 +103,155 @@ def classification_metrics(
     }
 
 
+def confusion_matrix(
+    answer: torch.Tensor | np.ndarray, truth: torch.Tensor | np.ndarray, num_classes: int
+) -> np.ndarray:
+    """Count one scan's pixels by what they are and what they were taken for.
+
+    Args:
+        answer: (H, W) int class ids in [0, C); UNKNOWN (255) where there is no answer.
+        truth: (H, W) int class ids in [0, C); UNKNOWN where nobody annotated, and the pixel counts nowhere.
+        num_classes: C.
+
+    Returns:
+        (C, C + 1) int64 pixels: a row for each true class, a column for each answer; the last column is for pixels
+        without an answer, which are wrong whatever they are.
+
+    Raises:
+        ValueError: the masks have different shapes, or hold ids without a class.
+    """
+    a, t = (checked_ids(_array(ids), num_classes, name) for ids, name in ((answer, "the answer"), (truth, "the truth")))
+    if a.shape != t.shape:
+        raise ValueError(f"an answer of shape {a.shape}, expected {t.shape} like the truth")
+    known = t != UNKNOWN
+    columns = np.minimum(a[known], num_classes).astype(np.int64)  # 255 → C
+    cells = np.bincount(t[known] * np.int64(num_classes + 1) + columns, minlength=num_classes * (num_classes + 1))
+    return cells.reshape(num_classes, num_classes + 1)
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentationScore:
+    """How well masks agree with the truth. `a + b` pools the pixels of both, as if they were one scan.
+
+    Attributes:
+        confusion: (C, C + 1) int pixels, see `confusion_matrix`.
+        class_names: the C names.
+    """
+
+    confusion: np.ndarray
+    class_names: tuple[str, ...]
+
+    def __post_init__(self):
+        c = len(self.class_names)
+        if self.confusion.shape != (c, c + 1):
+            raise ValueError(f"a confusion matrix of shape {self.confusion.shape}, expected {(c, c + 1)}")
+
+    def __add__(self, other: "SegmentationScore") -> "SegmentationScore":
+        if not isinstance(other, SegmentationScore):
+            return NotImplemented
+        if tuple(self.class_names) != tuple(other.class_names):
+            raise ValueError(f"a score for {list(other.class_names)}, expected one for {list(self.class_names)}")
+        return SegmentationScore(self.confusion + other.confusion, self.class_names)
+
+    @property
+    def iou(self) -> dict[str, float]:
+        """By class, intersection over union in [0, 1]; NaN for a class that is in neither mask."""
+        return self._by_class(lambda c: ratio(c.true_positives, c.n + c.false_positives))
+
+    @property
+    def dice(self) -> dict[str, float]:
+        """By class, the Dice coefficient (F1) in [0, 1]; NaN for a class that is in neither mask."""
+        return self._by_class(lambda c: ratio(2 * c.true_positives, c.n + c.true_positives + c.false_positives))
+
+    @property
+    def miou(self) -> float:
+        """Mean of the IoUs that are defined, in [0, 1]; NaN when none is."""
+        return _or_nan(defined_mean(_or_none(v) for v in self.iou.values()))
+
+    @property
+    def classes_counted(self) -> int:
+        """Of how many classes `miou` is the mean."""
+        return sum(not isnan(v) for v in self.iou.values())
+
+    @property
+    def pixel_accuracy(self) -> float:
+        """Share of annotated pixels that are right, in [0, 1]; NaN when none is annotated."""
+        return _or_nan(ratio(int(self.confusion.diagonal().sum()), int(self.confusion.sum())))
+
+    @property
+    def pixels(self) -> dict[str, int]:
+        """By class, how many pixels of it there truly are."""
+        return dict(zip(self.class_names, self.confusion.sum(1).tolist(), strict=True))
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of the above but the confusion matrix, ready for JSON: None for NaN."""
+        return {
+            "pixel_accuracy": _or_none(self.pixel_accuracy),
+            "miou": _or_none(self.miou),
+            "classes_counted": self.classes_counted,
+            "iou": {name: _or_none(v) for name, v in self.iou.items()},
+            "dice": {name: _or_none(v) for name, v in self.dice.items()},
+            "pixels": self.pixels,
+        }
+
+    def _by_class(self, measure: Callable[[ClassCounts], float | None]) -> dict[str, float]:
+        # no pixel is truly without an answer: a row of zeros makes the matrix square
+        square = torch.from_numpy(np.vstack([self.confusion, np.zeros_like(self.confusion[:1])]))
+        return {name: _or_nan(measure(c)) for name, c in zip(self.class_names, class_counts(square), strict=False)}
+
+
+def segmentation_metrics(scores: Mapping[str, Sequence[SegmentationScore]]) -> dict[str, Any]:
+    """Everything that a card says about a segmenter, ready for JSON.
+
+    The figures of a class are those of all scans' pixels pooled, so a scan in which a class is rare or absent doesn't
+    weigh as much as one that is full of it; the mIoU is the mean of them over the classes. None where undefined.
+
+    Args:
+        scores: by subject (patient or eye), one score for each scan.
+
+    Returns:
+        n, subjects: number of scans and of subjects.
+        pixel_accuracy: share of all annotated pixels that are right.
+        miou, classes_counted: mean of the classes' IoUs, and of how many.
+        per_class: by name, {iou, dice, pixels, scans}: the last two say how many pixels of the class there truly are
+            and in how many scans.
+        per_subject: by subject, {n, pixel_accuracy, miou, classes_counted, iou {name: …}}, pooled over its scans.
+        spread: {pixel_accuracy, miou}, each {mean, sd, min, max} of the subjects' figures; sd is of a sample (n - 1).
+        confusion_matrix: C rows (truth) of C + 1 columns (answer, the last for none), in pixels.
+
+    Raises:
+        ValueError: no subject, a subject without scans, or scores of different classes.
+    """
+    if not scores or not all(scores.values()):
+        empty = [subject for subject, of_subject in scores.items() if not of_subject]
+        raise ValueError(f"no scores{f' for {empty}' if empty else ''}, expected one or more for each subject")
+    pooled = {subject: reduce(operator.add, of_subject) for subject, of_subject in scores.items()}
+    scans = [score for of_subject in scores.values() for score in of_subject]
+    whole = reduce(operator.add, pooled.values())
+    total, subjects = whole.as_dict(), {subject: score.as_dict() for subject, score in pooled.items()}
+    return {
+        "n": len(scans),
+        "subjects": len(pooled),
+        **{key: total[key] for key in ("pixel_accuracy", "miou", "classes_counted")},
+        "per_class": {
+            name: {
+                **{key: total[key][name] for key in ("iou", "dice", "pixels")},
+                "scans": sum(score.pixels[name] > 0 for score in scans),
+            }
+            for name in whole.class_names
+        },
+        "per_subject": {
+            subject: {
+                "n": len(scores[subject]),
+                **{key: figures[key] for key in ("pixel_accuracy", "miou", "classes_counted", "iou")},
+            }
+            for subject, figures in subjects.items()
+        },
+        "spread": {key: _spread(s[key] for s in subjects.values()) for key in ("pixel_accuracy", "miou")},
+        "confusion_matrix": whole.confusion.tolist(),
+    }
+
+
 def wilson_interval(hits: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a share, in [0, 1] (Wilson 1927, J. Am. Stat. Assoc. 22:209).
 
@@ -145,6 +300,25 @@ def defined_mean(values: Iterable[float | None]) -> float | None:
     """Mean of the values that are defined, or None when none is."""
     defined = [v for v in values if v is not None]
     return sum(defined) / len(defined) if defined else None
+
+
+def _or_none(value: float) -> float | None:
+    return None if isnan(value) else value
+
+
+def _or_nan(value: float | None) -> float:
+    return nan if value is None else value
+
+
+def _spread(values: Iterable[float | None]) -> dict[str, float | None]:
+    """Mean, standard deviation of a sample, least and greatest of the values that are defined."""
+    defined = [v for v in values if v is not None]
+    return {
+        "mean": defined_mean(defined),
+        "sd": stdev(defined) if len(defined) > 1 else None,
+        "min": min(defined, default=None),
+        "max": max(defined, default=None),
+    }
 
 
 def _auroc(p: np.ndarray, t: np.ndarray) -> list[float | None]:

@@ -4,7 +4,7 @@ import io
 import re
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -74,9 +74,6 @@ MAGIC = (
 )
 """(offset, bytes, format) by which a file is recognised, including what people try that isn't accepted."""
 
-ACCEPTED = f"a JPEG, PNG, TIFF, BMP or WebP image of at most {MAX_BYTES / 1e6:g} MB"
-"""What errors say was expected of a file."""
-
 TURNS = {
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
@@ -120,26 +117,57 @@ def read_scan(source: ScanSource, name: str | None = None) -> np.ndarray:
     """
     if isinstance(source, np.ndarray):
         return _from_array(source, name or "the array")
-    if isinstance(source, Image.Image):
-        return _from_image(source, name or "the image")
-    if isinstance(source, bytes | bytearray | memoryview):
-        return _from_bytes(bytes(source), name or "the image")
+    return _from_image(source, name_of(source, name, "the image"))
+
+
+def name_of(source: ScanSource, name: str | None, otherwise: str) -> str:
+    """What errors call a source: `name` if there is one, else its file's name, else `otherwise`."""
     if isinstance(source, str | Path):
-        path = Path(source)
-        name = name or path.name or str(path)
-        return _from_bytes(_read(path, name), name)
-    if hasattr(source, "read"):
-        name = name or Path(str(getattr(source, "name", ""))).name or "the image"
-        return _from_bytes(_read(source, name), name)
-    raise ScanError(f"{name or 'the scan'}: {type(source).__name__}, expected a path, a PIL image or an array")
+        return name or Path(source).name or str(source)
+    file = getattr(source, "name", "") if hasattr(source, "read") else ""
+    return name or Path(str(file)).name or otherwise
 
 
-def _read(file: Path | BinaryIO, name: str) -> bytes:
+@contextmanager
+def open_image(source: ScanSource, name: str, formats: Collection[str] = tuple(FORMATS)) -> Iterator[Image.Image]:
+    """Open an image and check its format, size and pages, for a block that decodes it by `load`.
+
+    What the pixels mean is up to the block: grey levels in `read_scan`, class ids in `octhub.mask.read_mask`.
+
+    Args:
+        source: as for `read_scan`, but no array.
+        name: what errors call it.
+        formats: the ones that are accepted, of FORMATS.
+
+    Raises:
+        ScanError: whatever is wrong with the source, and whatever goes wrong inside the block.
+    """
+    image = source if isinstance(source, Image.Image) else _open(_read(source, name, formats), name, formats)
+    with _decoding(f"{image.format or image.mode} image", name):
+        _check_header(image, name, formats)
+        yield image
+
+
+def load(image: Image.Image, name: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Decode an image of `open_image`, inside its block; returns what sets (H, W) arrays of its pixels upright."""
+    image.load()
+    exif = max(len(image.info.get(key, "")) for key in ("exif", "Raw profile type exif"))
+    if exif > MAX_EXIF:
+        raise ScanError(f"{name}: {exif} bytes of EXIF, expected at most {MAX_EXIF}")
+    return TURNS.get(image.getexif().get(Tag.Orientation), np.asarray)
+
+
+def _read(source: ScanSource, name: str, formats: Collection[str]) -> bytes:
     """A file's bytes. It looks at a path before it opens it: to open a pipe would wait for the pipe's writer."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source)
+    if not isinstance(source, str | Path) and not hasattr(source, "read"):
+        raise ScanError(f"{name}: {type(source).__name__}, expected a path, a PIL image or an array")
     try:
-        if not isinstance(file, Path):
-            return bytes(memoryview(file.read(MAX_BYTES + 1)))
-        status = file.stat()
+        if hasattr(source, "read"):
+            return bytes(memoryview(source.read(MAX_BYTES + 1)))
+        path = Path(source)
+        status = path.stat()
         if stat.S_ISDIR(status.st_mode):
             found = "a folder"
         elif not stat.S_ISREG(status.st_mode):
@@ -147,28 +175,37 @@ def _read(file: Path | BinaryIO, name: str) -> bytes:
         elif status.st_size > MAX_BYTES:
             found = f"a file of {status.st_size / 1e6:.1f} MB"
         else:
-            return file.read_bytes()
+            return path.read_bytes()
     except FileNotFoundError:
         found = "no such file"
     except Exception as error:  # OSError; ValueError for a null byte in a path; whatever a caller's stream raises
         found = f"can't be read ({getattr(error, 'strerror', None) or error})"
-    raise ScanError(f"{name}: {found}, expected {ACCEPTED}")
+    raise ScanError(f"{name}: {found}, expected {_accepted(formats)}")
 
 
-def _from_bytes(data: bytes, name: str) -> np.ndarray:
+def _accepted(formats: Collection[str]) -> str:
+    """What errors say was expected of a file: "a PNG, TIFF or BMP image of at most 100 MB"."""
+    *others, last = (format.replace("WEBP", "WebP") for format in formats)
+    return f"a {', '.join(others)} or {last} image of at most {MAX_BYTES / 1e6:g} MB"
+
+
+def _open(data: bytes, name: str, formats: Collection[str]) -> Image.Image:
+    """An image file's bytes → Pillow's image, of which only the header is read."""
     kind = next((kind for at, magic, kind in MAGIC if data.startswith(magic, at)), None)
+    found = None
     if len(data) > MAX_BYTES:
-        raise ScanError(f"{name}: more than {MAX_BYTES / 1e6:g} MB, expected {ACCEPTED}")
-    if not data:
-        raise ScanError(f"{name}: an empty file (0 bytes), expected {ACCEPTED}")
-    if kind not in FORMATS:
-        raise ScanError(f"{name}: {f'a {kind} file' if kind else 'not a known kind of image'}, expected {ACCEPTED}")
+        found = f"more than {MAX_BYTES / 1e6:g} MB"
+    elif not data:
+        found = "an empty file (0 bytes)"
+    elif kind not in formats:
+        found = f"a {kind} file" if kind else "not a known kind of image"
+    if found:
+        raise ScanError(f"{name}: {found}, expected {_accepted(formats)}")
     blocks = len(re.findall(rb"\xff\xe1..Exif\0\0", data, re.DOTALL)) if kind == "JPEG" else 0
     if blocks > 1:  # Pillow joins and parses them while it opens the file, when MAX_EXIF can't be checked yet
         raise ScanError(f"{name}: a JPEG with {blocks} EXIF blocks, expected a single picture with one at most")
     with _decoding(kind, name):
-        image = OPENERS[kind](_MeteredBytes(data))
-    return _from_image(image, name)
+        return OPENERS[kind](_MeteredBytes(data))
 
 
 class _MeteredBytes(io.BytesIO):
@@ -204,23 +241,18 @@ def _decoding(kind: str, name: str) -> Iterator[None]:
             raise ScanError(f"{name}: a damaged or truncated {kind} ({why}), expected a complete image") from error
 
 
-def _from_image(image: Image.Image, name: str) -> np.ndarray:
-    with _decoding(f"{image.format or image.mode} image", name):
-        _check_header(image, name)
-        image.load()
-        exif = max(len(image.info.get(key, "")) for key in ("exif", "Raw profile type exif"))
-        if exif > MAX_EXIF:
-            raise ScanError(f"{name}: {exif} bytes of EXIF, expected at most {MAX_EXIF}")
-        turn = TURNS.get(image.getexif().get(Tag.Orientation), np.asarray)
+def _from_image(source: ScanSource, name: str) -> np.ndarray:
+    with open_image(source, name) as image:
+        turn = load(image, name)
         return np.ascontiguousarray(turn(_grey(image, name)))
 
 
-def _check_header(image: Image.Image, name: str) -> None:
+def _check_header(image: Image.Image, name: str, formats: Collection[str]) -> None:
     """Refuse what is no scan before a pixel is decoded."""
     if getattr(image, "is_animated", False):
         raise ScanError(f"{name}: {_count_pages(image)} pages or frames, expected a single picture")
-    if image.format not in (None, *FORMATS):
-        raise ScanError(f"{name}: a {image.format} image, expected {ACCEPTED}")
+    if image.format not in (None, *formats):
+        raise ScanError(f"{name}: a {image.format} image, expected {_accepted(formats)}")
     _check_size(*image.size, name)
     if isinstance(image, TiffImageFile):  # a tile can be larger than the image, and is decoded whole
         width, length = (image.tag_v2.get(tag, 0) for tag in (Tag.TileWidth, Tag.TileLength))
