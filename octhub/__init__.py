@@ -9,9 +9,13 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "OctNet": "octhub.octnet",
+    "UNet": "octhub.unet",
     "Classifier": "octhub.predict",
     "Classification": "octhub.predict",
+    "Segmenter": "octhub.predict",
+    "Segmentation": "octhub.predict",
     "CheckpointError": "octhub.hub",
+    "MaskError": "octhub.mask",
     "ScanError": "octhub.scan",
     "ServingConfig": "octhub.serving",
     "read_scan": "octhub.scan",

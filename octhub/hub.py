@@ -28,6 +28,9 @@ CONFIG_VERSION = 1
 DEFAULT_CLASSIFIER = "checkpoints/octnet-oct2017"
 """The classifier that app, command line and tests use unless told otherwise."""
 
+DEFAULT_SEGMENTER = "checkpoints/unet-duke-dme"
+"""The segmenter, likewise."""
+
 
 HUB_ARGUMENTS = ("revision", "token", "cache_dir", "local_files_only", "force_download")
 """What `from_pretrained` passes on to huggingface_hub's downloads."""

@@ -10,13 +10,16 @@ from PIL import Image
 
 from octhub.device import pick_device
 from octhub.explain import grad_cam
-from octhub.hub import DEFAULT_CLASSIFIER, CheckpointError
+from octhub.hub import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER, CheckpointError
+from octhub.mask import UNKNOWN, read_mask
+from octhub.metrics import SegmentationScore, confusion_matrix
 from octhub.octnet import OctNet
-from octhub.preprocess import preprocess, to_scan
+from octhub.preprocess import classes_to_scan, preprocess, to_scan
 from octhub.scan import read_scan
+from octhub.unet import UNet
 
 ScanLike = str | Path | Image.Image | np.ndarray
-"""What can be classified: a file, a PIL image, or an (H, W) array (see octhub.scan.read_scan)."""
+"""What can be classified or segmented: a file, a PIL image, or an (H, W) array (see octhub.scan.read_scan)."""
 
 
 @dataclass(frozen=True)
@@ -88,3 +91,64 @@ class Classifier:
         if not heatmap:
             return Classification(label, named)
         return Classification(label, named, to_scan(cam, box, pixels.shape), self.class_names[shown])
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """A segmenter's answer for one scan.
+
+    Attributes:
+        mask: (H, W) uint8 class ids at the scan's own size; UNKNOWN (255) in black columns at the sides, where the
+            scan shows nothing.
+        class_names: one name per id.
+    """
+
+    mask: np.ndarray
+    class_names: tuple[str, ...]
+
+    def score(self, truth: ScanLike) -> SegmentationScore:
+        """How well the mask agrees with an expert's.
+
+        Args:
+            truth: (H, W) class ids, as an array, an image or an index PNG's path; 255 (not annotated) counts nowhere.
+
+        Raises:
+            MaskError: the mask can't be read, has another size, or holds ids without a class.
+        """
+        truth = read_mask(truth, self.mask.shape, self.class_names)
+        return SegmentationScore(confusion_matrix(self.mask, truth, len(self.class_names)), self.class_names)
+
+
+class Segmenter:
+    """A served UNet: scan in, Segmentation out. Safe to share between threads."""
+
+    def __init__(self, model: UNet, device: str | torch.device | None = None):
+        """Args: model: with a serving configuration; device: the best there is by default."""
+        if model.serving is None:
+            raise CheckpointError("the model has no serving configuration (size, normalisation, class names)")
+        self.device = pick_device(device)
+        self.model = model.to(self.device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        self.serving = model.serving
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | Path = DEFAULT_SEGMENTER, *, device: str | torch.device | None = None, **hub_kwargs
+    ) -> "Segmenter":
+        """Load a checkpoint folder or Hub repo; see UNet.from_pretrained for `hub_kwargs` and errors."""
+        return cls(UNet.from_pretrained(source, **hub_kwargs), device)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.serving.class_names
+
+    def __call__(self, scan: ScanLike) -> Segmentation:
+        """Outline the classes in one scan: a path, a PIL image or an (H, W) array.
+
+        Raises:
+            ScanError: the scan can't be read.
+        """
+        pixels = read_scan(scan)
+        input, box = preprocess(pixels, self.serving)
+        with torch.inference_mode():
+            logits = self.model(input[None].to(self.device, memory_format=torch.channels_last))[0]
+        return Segmentation(classes_to_scan(logits, box, pixels.shape, UNKNOWN), self.class_names)

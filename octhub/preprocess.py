@@ -104,7 +104,7 @@ def cut(scan: np.ndarray, box: Box, size: tuple[int, int]) -> torch.Tensor:
 
 
 def preprocess(scan: np.ndarray, serving: ServingConfig) -> tuple[torch.Tensor, Box]:
-    """A scan as a model's input.
+    """A scan as a model's input: without its margins and, by the serving's framing, whole or around the retina.
 
     Args:
         scan: (H, W) float32 in [0, 1].
@@ -113,7 +113,10 @@ def preprocess(scan: np.ndarray, serving: ServingConfig) -> tuple[torch.Tensor, 
         input (in_chans, height, width) float32, normalised, of the serving size; and the part of the scan it shows.
     """
     scan, left = trim_sides(blank_margins(scan))
-    box = retina_box(scan.shape, retina_row(scan), serving.size[1] / serving.size[0])
+    if serving.framing == "whole":
+        box = Box(0, 0, *scan.shape)
+    else:
+        box = retina_box(scan.shape, retina_row(scan), serving.size[1] / serving.size[0])
     image = cut(scan, box, serving.size)
     return normalise(image, serving), replace(box, left=left)
 
@@ -129,4 +132,23 @@ def to_scan(map: torch.Tensor, box: Box, shape: tuple[int, int]) -> np.ndarray:
     out = np.zeros(shape, np.float32)
     patch = F.resize(map[None].float(), [box.height, box.width], antialias=False)[0]
     out[box.top : box.top + box.height, box.left : box.left + box.width] = patch.cpu().numpy()
+    return out
+
+
+def classes_to_scan(logits: torch.Tensor, box: Box, shape: tuple[int, int], outside: int) -> np.ndarray:
+    """Lay a segmenter's answer over the scan: logits (C, h, w) → (H, W) uint8 class ids of `shape`.
+
+    The logits are enlarged, not the ids, so that outlines are smooth; one class at a time, since a scan may have 20
+    megapixels. Pixels outside the box get the id `outside`.
+    """
+    best, ids = None, None
+    for id, logit in enumerate(logits.float()):
+        enlarged = F.resize(logit[None], [box.height, box.width], antialias=False)[0]
+        if best is None:
+            best, ids = enlarged, torch.zeros_like(enlarged, dtype=torch.uint8)
+            continue
+        ids[enlarged > best] = id
+        best = torch.maximum(best, enlarged)
+    out = np.full(shape, outside, np.uint8)
+    out[box.top : box.top + box.height, box.left : box.left + box.width] = ids.cpu().numpy()
     return out

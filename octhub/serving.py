@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from math import isfinite
 
+FRAMINGS = ("retina", "whole")
+"""What part of a scan a model sees: the band around the retina, or all of it (see octhub.preprocess)."""
+
 
 @dataclass(frozen=True)
 class ServingConfig:
@@ -14,6 +17,7 @@ class ServingConfig:
         mean, std: normalisation of the windowed intensities, one value per input channel.
         temperature: the logits are divided by it before the softmax (Guo et al. 2017,
             "On Calibration of Modern Neural Networks"); fitted on validation patients.
+        framing: of FRAMINGS; a segmenter outlines the whole scan, a classifier looks at the retina.
     """
 
     class_names: tuple[str, ...]
@@ -21,6 +25,7 @@ class ServingConfig:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     temperature: float = 1.0
+    framing: str = "retina"
 
     def __post_init__(self):
         for field in ("class_names", "size", "mean", "std"):  # JSON turns tuples into lists
@@ -30,6 +35,8 @@ class ServingConfig:
         numbers = (*self.mean, *self.std, self.temperature)
         if not all(isinstance(n, int | float) and isfinite(n) for n in numbers):
             raise ValueError(f"mean {self.mean}, std {self.std}, temperature {self.temperature}: expected numbers")
+        if self.framing not in FRAMINGS:
+            raise ValueError(f"framing {self.framing!r}, expected one of {', '.join(FRAMINGS)}")
         if len(self.mean) != len(self.std) or not self.mean:
             raise ValueError(f"mean {self.mean} and std {self.std}: expected one value per input channel in each")
         if min(self.std) <= 0 or self.temperature <= 0:
