@@ -8,10 +8,18 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from training.comparison_tables import tables
+
 TEMPLATES = Path(__file__).parent
 
-TASKS = {"OctNet": ("image-classification", "octnet-card.md.j2")}
-"""Architecture → (the Hub's task, the card's template)."""
+CLASSIFICATION = (("accuracy", "Accuracy", "accuracy"), ("roc_auc", "Macro AUROC", "macro_auroc"))
+SEGMENTATION = (("mean_iou", "Mean IoU", "miou"), ("accuracy", "Pixel accuracy", "pixel_accuracy"))
+
+TASKS = {
+    "OctNet": ("image-classification", "octnet-card.md.j2", CLASSIFICATION),
+    "UNet": ("image-segmentation", "unet-card.md.j2", SEGMENTATION),
+}
+"""Architecture → (the Hub's task, the card's template, (the Hub's metric, its name, its key in metrics.json) …)."""
 
 
 def write_card(checkpoint: Path) -> None:
@@ -35,7 +43,8 @@ def render_card(checkpoint: Path) -> ModelCard:
     resolved = checkpoint.resolve()
     name = resolved.parent.name if resolved.name == "checkpoint" else resolved.name
     evaluations = dict(sorted(metrics["evaluations"].items(), key=lambda item: item[0] == "octdl"))  # external last
-    task, template = TASKS[config["architecture"]]
+    task, template, task_metrics = TASKS[config["architecture"]]
+    comparison = checkpoint / "comparison.json"
     data = ModelCardData(
         language="en",
         license="apache-2.0",
@@ -53,10 +62,7 @@ def render_card(checkpoint: Path) -> ModelCard:
                 metric_value=round(e[field], 4),
             )
             for key, e in evaluations.items()
-            for metric, name, field in (
-                ("accuracy", "Accuracy", "accuracy"),
-                ("roc_auc", "Macro AUROC", "macro_auroc"),
-            )
+            for metric, name, field in task_metrics
             if e[field] is not None
         ],
     )
@@ -65,9 +71,8 @@ def render_card(checkpoint: Path) -> ModelCard:
         template_path=str(TEMPLATES / template),
         name=name,
         notes=notes.read_text(encoding="utf-8").strip() if notes.is_file() else "",
-        scans=", ".join(f"{c} {n}" for c, n in training["train"]["counts"].items()),
         config=config,
         training=training,
         evaluations=evaluations,
-        pictures={key: f"confusion-{key}.png" for key in evaluations},
+        tables=tables(json.loads(comparison.read_text(encoding="utf-8"))) if comparison.is_file() else None,
     )

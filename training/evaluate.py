@@ -17,6 +17,7 @@ from octhub.metrics import classification_metrics
 from octhub.predict import Classifier
 from octhub.scan import ScanError
 from training.card import write_card
+from training.figures import shown
 from training.plots import plot_confusion
 from training.samples import DataError, Sample, digest, oct2017, octdl, sha256
 
@@ -51,11 +52,6 @@ def record(checkpoint: Path, key: str, figures: dict) -> None:
         metrics = {"sha256": measured, "evaluations": {}}
     metrics["evaluations"][key] = figures
     path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-
-
-def shown(figure: float | None) -> str:
-    """A figure for people; a dash for one that the scans don't define."""
-    return "–" if figure is None else f"{figure:.4f}".rstrip("0").rstrip(".")
 
 
 def main(argv: list[str] | None = None) -> int:

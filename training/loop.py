@@ -1,6 +1,7 @@
 """The training loop that every model shares: accelerate, EMA, exact resume."""
 
 import json
+import platform
 import shutil
 import time
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, OneCycleLR
 from torch.utils.data import DataLoader
 from tqdm import tqdm
+
+from octhub.hub import CheckpointMixin
 
 OPTIMIZERS = ("adamw", "adam", "rmsprop", "sgd")
 SCHEDULES = ("onecycle", "cosine", "constant")
@@ -244,6 +247,22 @@ def _save_state(accelerator: Accelerator, out: Path, progress: Progress) -> None
             if old != state:
                 shutil.rmtree(old)
     accelerator.wait_for_everyone()
+
+
+def replace_checkpoint(model: CheckpointMixin, folder: Path, dtype: torch.dtype | None = None) -> None:
+    """Save a model where another may be, whole or not at all; the other's card and figures go with it."""
+    partial = folder.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(partial, dtype=dtype)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+
+
+def device_name(device: torch.device) -> str:
+    """What a process runs on, as a card should name it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} process ({platform.machine()}, {torch.get_num_threads()} threads)"
 
 
 def make_schedule(optimizer, options: FitOptions, steps_per_epoch: int):

@@ -10,12 +10,13 @@ import matplotlib.pyplot as plt
 
 
 def plot_history(history: list[dict[str, float]], path: Path) -> None:
-    """Loss and accuracy of training and validation by epoch, as a PNG."""
+    """Loss and accuracy of training and, if there was one, validation by epoch, as a PNG."""
     epochs = [row["epoch"] for row in history]
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     for axis, name in zip(axes, ("loss", "accuracy"), strict=True):
         axis.plot(epochs, [row[name] for row in history], label="training (augmented)")
-        axis.plot(epochs, [row[f"val_{name}"] for row in history], label="validation")
+        if f"val_{name}" in history[0]:
+            axis.plot(epochs, [row[f"val_{name}"] for row in history], label="validation")
         axis.set(xlabel="epoch", ylabel=name)
         axis.grid(alpha=0.3)
         axis.legend()

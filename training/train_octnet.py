@@ -5,8 +5,6 @@ The same command runs on a laptop's CPU, on one GPU, and under `accelerate launc
 
 import argparse
 import json
-import platform
-import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -20,30 +18,14 @@ from octhub.metrics import classification_metrics
 from octhub.octnet import OctNet
 from octhub.scan import ScanError
 from octhub.serving import ServingConfig
+from training.arguments import NOT_RECIPE, fit_options, optimisation_arguments, run_arguments
 from training.calibrate import fit_temperature
 from training.classify_task import ClassifyTask, counts
 from training.dataset import ScanDataset, normalisation
-from training.loop import OPTIMIZERS, SCHEDULES, FitOptions, RunError, fit, make_accelerator
+from training.loop import RunError, device_name, fit, make_accelerator, replace_checkpoint
 from training.plots import plot_confusion, plot_history
 from training.samples import CLASS_NAMES, EXTRAS, DataError, digest
 from training.split import training_splits
-
-NOT_RECIPE = {"data", "extra", "out", "resume", "workers", "cpu"}
-"""Arguments that don't decide the result, or are recorded elsewhere; training.json keeps the others."""
-
-
-def natural(text: str) -> int:
-    """An integer from 0, for argparse."""
-    if (value := int(text)) < 0:
-        raise argparse.ArgumentTypeError(f"{value}, expected 0 or more")
-    return value
-
-
-def positive(text: str) -> int:
-    """An integer from 1, for argparse."""
-    if (value := natural(text)) == 0:
-        raise argparse.ArgumentTypeError("0, expected 1 or more")
-    return value
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -64,27 +46,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--use-val", action="store_true", help="validate on the release's own val/ folder")
     data.add_argument("--size", type=int, nargs=2, default=(160, 320), metavar=("HEIGHT", "WIDTH"))
     recipe = parser.add_argument_group("recipe")
-    recipe.add_argument("--epochs", type=positive, default=75)
-    recipe.add_argument("--batch-size", type=positive, default=32, help="a process")
-    recipe.add_argument("--optimizer", choices=OPTIMIZERS, default="adamw")
-    recipe.add_argument("--lr", type=float, default=2e-3)
-    recipe.add_argument("--weight-decay", type=float, default=0.05)
-    recipe.add_argument("--schedule", choices=SCHEDULES, default="onecycle")
-    recipe.add_argument("--ema", type=float, default=0.997, help="decay of the averaged weights")
+    optimisation_arguments(recipe, epochs=75, batch_size=32, lr=2e-3, weight_decay=0.05, ema=0.997)
     recipe.add_argument("--label-smoothing", type=float, default=0.05)
     recipe.add_argument("--mixup", type=float, default=0.0, help="alpha of mixup; 0 for none")
     recipe.add_argument("--balance", type=float, default=1.0, help="power of the inverse class counts in the loss")
     recipe.add_argument("--augment", type=float, default=1.0, help="strength of the augmentation; 0 for none")
     recipe.add_argument("--dropout", type=float, default=0.5)
-    recipe.add_argument("--seed", type=natural, default=0)
-    run = parser.add_argument_group("run")
-    run.add_argument("--out", type=Path, required=True)
-    run.add_argument("--resume", action="store_true", help="continue from the last state in --out")
-    run.add_argument("--half", action="store_true", help="store the weights in half precision: half the file")
-    run.add_argument("--bf16", action="store_true", help="bfloat16 autocast")
-    run.add_argument("--channels-last", action=argparse.BooleanOptionalAction, default=True)
-    run.add_argument("--workers", type=int, default=2, help="processes that load data")
-    run.add_argument("--cpu", action="store_true", help="stay on the CPU")
+    run_arguments(parser.add_argument_group("run"))
     return parser.parse_args(argv)
 
 
@@ -131,17 +99,7 @@ def train_and_save(args: argparse.Namespace) -> None:
         balance=args.balance,
         channels_last=args.channels_last,
     )
-    options = FitOptions(
-        args.out,
-        args.epochs,
-        args.optimizer,
-        args.lr,
-        args.weight_decay,
-        args.schedule,
-        args.ema,
-        seed=args.seed,
-        resume=args.resume,
-    )
+    options = fit_options(args)
     checkpoint = args.out / "checkpoint"
     recipe = {k: v for k, v in sorted(vars(args).items()) if k not in NOT_RECIPE}
     data = {"train": digest(splits.train), "val": digest(splits.val)}
@@ -178,22 +136,6 @@ def train_and_save(args: argparse.Namespace) -> None:
         (checkpoint / "training.json").write_text(json.dumps(record, indent=2) + "\n")
         print(f"saved in {checkpoint}")
     accelerator.end_training()
-
-
-def replace_checkpoint(model: OctNet, folder: Path, dtype: torch.dtype | None = None) -> None:
-    """Save a model where another may be, whole or not at all; the other's card and figures go with it."""
-    partial = folder.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial, dtype=dtype)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-
-
-def device_name(device: torch.device) -> str:
-    """What a process runs on, as a card should name it."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type} process ({platform.machine()}, {torch.get_num_threads()} threads)"
 
 
 def report(

@@ -1,0 +1,198 @@
+"""Train UNet on scans with masks: `python -m training.train_unet --data FOLDER --out runs/unet`.
+
+FOLDER holds images/, masks/ (index images of the same names; 255 for what nobody annotated) and classes.txt (one name a
+line, in the order of the ids): of the retina, or of any other organ.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from octhub import __version__
+from octhub.hub import CheckpointError
+from octhub.scan import ScanError
+from octhub.serving import ServingConfig
+from octhub.unet import UNet
+from training.arguments import NOT_RECIPE, fit_options, optimisation_arguments, positive, run_arguments
+from training.encoder_start import IMAGENET, encoder_start
+from training.loop import RunError, device_name, fit, make_accelerator, replace_checkpoint
+from training.mask_dataset import MaskDataset
+from training.masked_scans import (
+    CLASSES,
+    SUBJECT,
+    MaskedScan,
+    by_subject,
+    masked_digest,
+    masked_scans,
+    read_classes,
+    split_column,
+)
+from training.plots import plot_history
+from training.samples import DataError
+from training.segment_task import SegmentTask
+
+
+def data_arguments(data) -> None:
+    """Which scans, which masks, who is held out; compare asks the same."""
+    data.add_argument("--data", type=Path, required=True, help="folder of images/ and masks/")
+    data.add_argument("--masks", default="masks", help="its folder of masks (%(default)s)")
+    data.add_argument("--second-masks", help="its folder of another grader's masks")
+    data.add_argument("--second-share", type=float, default=0.0, help="share of crops that the other grader labels")
+    data.add_argument("--classes", type=Path, help=f"file of class names (by default {CLASSES} in --data)")
+    data.add_argument("--subject", default=SUBJECT, help="regular expression: its first group is a file's subject")
+    data.add_argument("--test", nargs="*", default=[], metavar="SUBJECT", help="subjects kept for testing")
+    data.add_argument("--table", type=Path, help="CSV (columns image, split) whose split=test scans are kept, too")
+    data.add_argument("--val", nargs="*", default=[], metavar="SUBJECT", help="subjects to validate on")
+    data.add_argument("--extra", type=Path, nargs="*", default=[], help="more such folders, to train on alone")
+    data.add_argument("--extra-share", type=float, default=0.3, help="their share of the crops")
+
+
+def recipe_arguments(recipe) -> None:
+    """How to train; compare asks the same."""
+    optimisation_arguments(recipe, epochs=40, batch_size=8, lr=1e-3, weight_decay=0.01, ema=0.995)
+    recipe.add_argument("--crops", type=positive, default=300, help="crops an epoch")
+    recipe.add_argument("--size", type=positive, nargs=2, default=(496, 384), metavar=("HEIGHT", "WIDTH"))
+    recipe.add_argument("--crop", type=positive, nargs=2, default=(256, 256), metavar=("HEIGHT", "WIDTH"))
+    recipe.add_argument("--encoder", default=IMAGENET, help="imagenet, random, or training.pretrain_encoder's file")
+    recipe.add_argument("--backbone", default="resnet34", help="timm model that encodes (%(default)s)")
+    recipe.add_argument("--balance", type=float, default=0.5, help="power of the inverse class shares in the loss")
+    recipe.add_argument("--augment", type=float, default=1.0, help="strength of the augmentation; 0 for none")
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m training.train_unet", description=__doc__.splitlines()[0])
+    data_arguments(parser.add_argument_group("data"))
+    recipe_arguments(parser.add_argument_group("recipe"))
+    run_arguments(parser.add_argument_group("run"))
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    try:
+        train_and_save(args)
+    except (DataError, ScanError, CheckpointError, RunError, FloatingPointError) as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 2
+    return 0
+
+
+@dataclass(frozen=True)
+class MaskedSplits:
+    """The scans of each side, and the names of the classes."""
+
+    train: list[MaskedScan]
+    val: list[MaskedScan]
+    test: list[MaskedScan]
+    extra: list[MaskedScan]
+    second: list[MaskedScan]
+    class_names: tuple[str, ...]
+
+
+def read_splits(args: argparse.Namespace) -> MaskedSplits:
+    """Read the folders that the arguments name, and split them by subject."""
+    names = read_classes(args.classes or args.data / CLASSES)
+    scans = masked_scans(args.data, masks=args.masks, subject=args.subject)
+    kept = split_column(args.table, "test") if args.table else set()
+    kept_subjects = {s.subject for s in scans if s.image.stem in kept} | set(args.test)
+    rest, test = by_subject(scans, kept_subjects)
+    train, val = by_subject(rest, args.val)
+    second = []
+    if args.second_masks and args.second_share:
+        wanted = {s.image for s in train}
+        second = masked_scans(args.data, masks=args.second_masks, subject=args.subject)
+        second = [s for s in second if s.image in wanted]
+    extra = [s for folder in args.extra for s in masked_scans(folder)]
+    return MaskedSplits(train, val, test, extra, second, names)
+
+
+def make_dataset(args: argparse.Namespace, splits: MaskedSplits, serving: ServingConfig) -> MaskDataset:
+    """The training crops; without a normalisation in `serving`, their own is in the data set's."""
+    return MaskDataset(
+        splits.train,
+        serving,
+        crops=args.crops,
+        crop=tuple(args.crop),
+        extra=splits.extra,
+        extra_share=args.extra_share,
+        second_masks=splits.second,
+        second_share=args.second_share,
+        strength=args.augment,
+        seed=args.seed,
+    )
+
+
+def normalised(dataset: MaskDataset) -> ServingConfig:
+    """The data set's serving configuration with the mean and standard deviation of its scans."""
+    pixels = torch.stack([image for image, _ in dataset.main])
+    channels = len(dataset.serving.mean)
+    mean, std = round(pixels.mean().item(), 3), round(pixels.std().item(), 3)
+    return replace(dataset.serving, mean=(mean,) * channels, std=(std,) * channels)
+
+
+def train_and_save(args: argparse.Namespace) -> None:
+    """The whole run: read, train, and write checkpoint, record and curves under args.out."""
+    splits = read_splits(args)
+    accelerator = make_accelerator(bf16=args.bf16, cpu=args.cpu, seed=args.seed)
+    sides = {"train": splits.train, "val": splits.val, "test": splits.test, "extra": splits.extra}
+    for side, scans in sides.items():
+        accelerator.print(f"{side}: {len(scans)} scans of {len({s.subject for s in scans})} subjects")
+    args.out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(args.seed)
+    dataset = make_dataset(args, splits, ServingConfig(splits.class_names, tuple(args.size), framing="whole"))
+    dataset.serving = serving = normalised(dataset)
+    model = UNet(num_classes=len(splits.class_names), encoder=args.backbone, serving=serving)
+    tensors, start = encoder_start(args.encoder, args.backbone, model.in_chans)
+    accelerator.print(f"encoder start: {start}")
+    if tensors:
+        model.load_encoder(tensors)
+    if args.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    task = SegmentTask(dataset, splits.val, batch_size=args.batch_size, workers=args.workers, balance=args.balance)
+    checkpoint = args.out / "checkpoint"
+    recipe = {k: v for k, v in sorted(vars(args).items()) if k not in NOT_RECIPE}
+    recipe = {k: v.name if isinstance(v, Path) else v for k, v in recipe.items()} | {"encoder": start}
+    data = {side: masked_digest(scans) for side, scans in sides.items() if scans}
+    progress = fit(
+        model,
+        task,
+        fit_options(args),
+        accelerator,
+        keep=lambda best: replace_checkpoint(best, checkpoint),
+        identity={**recipe, **data},
+    )
+    if accelerator.is_main_process:
+        best = UNet.from_pretrained(checkpoint)
+        replace_checkpoint(best, checkpoint, torch.float16 if args.half else None)
+        plot_history(progress.history, args.out / "curves.png")
+        chosen = max(progress.history, key=lambda row: row["val_score"])
+        record = {
+            "architecture": "UNet",
+            "octhub": __version__,
+            "torch": torch.__version__,
+            "hardware": f"{accelerator.num_processes} × {device_name(accelerator.device)}",
+            "seconds": round(sum(row["seconds"] for row in progress.history), 1),
+            "recipe": recipe,
+            "extra": [p.name for p in args.extra],
+            **{
+                "extra_scans" if side == "extra" else side: {
+                    "scans": len(scans),
+                    "subjects": sorted({s.subject for s in scans}),
+                    "sha256": data[side],
+                }
+                for side, scans in sides.items()
+                if scans
+            },
+            "chosen": {k: v for k, v in chosen.items() if k == "epoch" or (splits.val and k.startswith("val_"))},
+        }
+        (checkpoint / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+        print(f"saved in {checkpoint}")
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
