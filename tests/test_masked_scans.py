@@ -11,7 +11,7 @@ from synthetic_masks import CLASS_NAMES, make_masked_scans
 from octhub import MaskError, ServingConfig
 from octhub.mask import UNKNOWN
 from training.mask_dataset import MaskDataset, class_frequencies, framed, retina_share
-from training.masked_scans import by_subject, masked_digest, masked_scans, read_classes, split_column
+from training.masked_scans import by_subject, draw_subjects, masked_digest, masked_scans, read_classes, split_column
 from training.samples import DataError
 from training.segment_task import class_weights, segmentation_loss
 from training.warp import random_grid, warp
@@ -44,6 +44,16 @@ def test_split_by_subject(folder):
     assert len(held) == 4
     with pytest.raises(DataError, match="no scan of subject S09, expected some of S01"):
         by_subject(rest, ["S09"])
+
+
+def test_subjects_are_drawn_by_seed(folder):
+    scans = masked_scans(folder)
+    assert draw_subjects(scans, 0, 0) == []
+    assert draw_subjects(scans, 0.5, 0) == draw_subjects(scans[::-1], 0.5, 0)
+    assert len(draw_subjects(scans, 0.5, 0)) == 2
+    assert len(draw_subjects(scans, 0.01, 0)) == 1
+    with pytest.raises(DataError, match=r"a share of 0\.9 of 4 subjects, expected some on both sides"):
+        draw_subjects(scans, 0.9, 0)
 
 
 def test_split_by_table(tmp_path):

@@ -12,7 +12,7 @@ from synthetic import make_oct2017
 from synthetic_masks import CLASS_NAMES, make_masked_scans
 
 from octhub import Segmenter, UNet
-from training import baselines, compare, encoder_start, evaluate_unet, pretrain_encoder, train_unet
+from training import baselines, class_offset, compare, encoder_start, evaluate_unet, pretrain_encoder, train_unet
 from training.corrupt import CORRUPTIONS, corrupt
 
 RECIPE = [
@@ -79,10 +79,31 @@ def test_an_interrupted_run_ends_in_the_same_weights(folder, tmp_path):
     assert all(torch.equal(a[k], b[k]) for k in a)
 
 
+def test_an_offset_moves_one_class(trained, folder, capsys):
+    """What class_offset says an offset does is what add_offset does."""
+    model = UNet.from_pretrained(trained / "checkpoint")
+    x = torch.zeros(1, 1, 64, 64)
+    with torch.inference_mode():
+        before = model(x)
+        class_offset.add_offset(model, "fluid", -1.5)
+        torch.testing.assert_close(
+            model(x) - before, torch.tensor([0, 0, 0, 0, -1.5]).view(1, 5, 1, 1).expand_as(before)
+        )
+    args = [str(trained / "checkpoint"), "--class", "fluid", "--data", str(folder), "--val"]
+    assert class_offset.main([*args, "S03"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(class_offset.OFFSETS)
+    assert lines[0].startswith("+0.0: mIoU 0.")
+    assert class_offset.main([*args, "S01"]) == 2
+    assert "trained on S01" in capsys.readouterr().err
+
+
 def test_without_validation_the_last_weights_are_kept(folder, tmp_path):
     args = ["--data", str(folder), "--out", str(tmp_path), "--cpu", *RECIPE, "--epochs", "1"]
-    assert train_unet.main([*args, "--second-masks", "masks_2", "--second-share", "0.3"]) == 0
+    args += ["--second-masks", "masks_2", "--second-share", "0.3", "--extra", str(folder), "--extra-test", "S01", "S02"]
+    assert train_unet.main(args) == 0
     record = json.loads((tmp_path / "checkpoint/training.json").read_text())
+    assert record["extra_scans"]["subjects"] == ["S03", "S04"]
     assert record["chosen"] == {"epoch": 1}
     assert "val" not in record
 
@@ -93,6 +114,8 @@ def test_bad_data_ends_in_a_message(folder, tmp_path, capsys):
     args = ["--data", str(folder), "--out", str(tmp_path / "run"), *RECIPE]
     assert train_unet.main([*args, "--test", "S09"]) == 2
     assert "no scan of subject S09" in capsys.readouterr().err
+    assert train_unet.main([*args, "--offset", "water=-1"]) == 2
+    assert "--offset water: expected a class of above" in capsys.readouterr().err
     assert train_unet.main([*args, "--encoder", str(tmp_path / "none.safetensors")]) == 2
     assert "expected imagenet, random, or the safetensors file" in capsys.readouterr().err
 
@@ -146,8 +169,8 @@ def test_every_model_shares_start_and_interface(name, folder):
 
 def test_comparison_trains_measures_and_goes_on(folder, tmp_path, capsys):
     args = ["--data", str(folder), "--test", "S04", "--val", "S03", "--second-masks", "masks_2", *RECIPE]
-    args += ["--backbone", "resnet18", "--epochs", "1", "--crops", "8", "--rounds", "4", "--out", str(tmp_path), "--cpu"]
-    args += ["--models", "UNet", "DeepLabV3+", "--seeds", "0", "1"]
+    args += ["--backbone", "resnet18", "--epochs", "1", "--crops", "8", "--rounds", "4", "--cpu"]
+    args += ["--models", "UNet", "DeepLabV3+", "--seeds", "0", "1", "--out", str(tmp_path)]
     assert compare.main(args) == 0
     figures = json.loads((tmp_path / "comparison.json").read_text())
     assert list(figures["models"]) == ["UNet", "DeepLabV3+"]

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import random
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -89,6 +90,21 @@ def by_subject(scans: Sequence[MaskedScan], subjects: Iterable[str]) -> tuple[li
         have = ", ".join(sorted({s.subject for s in scans})[:20])
         raise DataError(f"no scan of subject {', '.join(sorted(missing))}, expected some of {have}")
     return [s for s in scans if s.subject not in wanted], [s for s in scans if s.subject in wanted]
+
+
+def draw_subjects(scans: Sequence[MaskedScan], fraction: float, seed: int) -> list[str]:
+    """Some of the subjects, drawn by `seed`: about `fraction` of them, at least one unless it is 0.
+
+    Raises:
+        DataError: the fraction leaves no subject on one side.
+    """
+    if fraction == 0:
+        return []
+    subjects = sorted({s.subject for s in scans})
+    count = max(1, round(fraction * len(subjects)))
+    if not 0 < fraction < 1 or count >= len(subjects):
+        raise DataError(f"a share of {fraction} of {len(subjects)} subjects, expected some on both sides")
+    return sorted(random.Random(seed).sample(subjects, count))
 
 
 def masked_digest(scans: Iterable[MaskedScan]) -> str:

@@ -18,6 +18,7 @@ from octhub.scan import ScanError
 from octhub.serving import ServingConfig
 from octhub.unet import UNet
 from training.arguments import NOT_RECIPE, fit_options, optimisation_arguments, positive, run_arguments
+from training.class_offset import add_offset
 from training.encoder_start import IMAGENET, encoder_start
 from training.loop import RunError, device_name, fit, make_accelerator, replace_checkpoint
 from training.mask_dataset import MaskDataset
@@ -26,6 +27,7 @@ from training.masked_scans import (
     SUBJECT,
     MaskedScan,
     by_subject,
+    draw_subjects,
     masked_digest,
     masked_scans,
     read_classes,
@@ -47,7 +49,9 @@ def data_arguments(data) -> None:
     data.add_argument("--test", nargs="*", default=[], metavar="SUBJECT", help="subjects kept for testing")
     data.add_argument("--table", type=Path, help="CSV (columns image, split) whose split=test scans are kept, too")
     data.add_argument("--val", nargs="*", default=[], metavar="SUBJECT", help="subjects to validate on")
+    data.add_argument("--val-fraction", type=float, default=0.0, help="or a share of the subjects to validate on")
     data.add_argument("--extra", type=Path, nargs="*", default=[], help="more such folders, to train on alone")
+    data.add_argument("--extra-test", nargs="*", default=[], metavar="SUBJECT", help="their subjects kept for testing")
     data.add_argument("--extra-share", type=float, default=0.3, help="their share of the crops")
 
 
@@ -67,8 +71,24 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m training.train_unet", description=__doc__.splitlines()[0])
     data_arguments(parser.add_argument_group("data"))
     recipe_arguments(parser.add_argument_group("recipe"))
+    parser.add_argument(
+        "--offset",
+        type=class_and_offset,
+        nargs="*",
+        default=[],
+        metavar="CLASS=NUMBER",
+        help="add to a class's logits in the end; training.class_offset measures what",
+    )
     run_arguments(parser.add_argument_group("run"))
     return parser.parse_args(argv)
+
+
+def class_and_offset(text: str) -> tuple[str, float]:
+    """CLASS=NUMBER, for argparse."""
+    name, _, number = text.rpartition("=")
+    if not name:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected CLASS=NUMBER")
+    return name, float(number)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -100,13 +120,13 @@ def read_splits(args: argparse.Namespace) -> MaskedSplits:
     kept = split_column(args.table, "test") if args.table else set()
     kept_subjects = {s.subject for s in scans if s.image.stem in kept} | set(args.test)
     rest, test = by_subject(scans, kept_subjects)
-    train, val = by_subject(rest, args.val)
+    train, val = by_subject(rest, args.val or draw_subjects(rest, args.val_fraction, args.seed))
     second = []
     if args.second_masks and args.second_share:
         wanted = {s.image for s in train}
         second = masked_scans(args.data, masks=args.second_masks, subject=args.subject)
         second = [s for s in second if s.image in wanted]
-    extra = [s for folder in args.extra for s in masked_scans(folder)]
+    extra, _ = by_subject([s for folder in args.extra for s in masked_scans(folder)], args.extra_test)
     return MaskedSplits(train, val, test, extra, second, names)
 
 
@@ -141,6 +161,8 @@ def train_and_save(args: argparse.Namespace) -> None:
     sides = {"train": splits.train, "val": splits.val, "test": splits.test, "extra": splits.extra}
     for side, scans in sides.items():
         accelerator.print(f"{side}: {len(scans)} scans of {len({s.subject for s in scans})} subjects")
+    if unknown := [name for name, _ in args.offset if name not in splits.class_names]:
+        raise DataError(f"--offset {', '.join(unknown)}: expected a class of {', '.join(splits.class_names)}")
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
     dataset = make_dataset(args, splits, ServingConfig(splits.class_names, tuple(args.size), framing="whole"))
@@ -167,6 +189,8 @@ def train_and_save(args: argparse.Namespace) -> None:
     )
     if accelerator.is_main_process:
         best = UNet.from_pretrained(checkpoint)
+        for name, offset in args.offset:
+            add_offset(best, name, offset)
         replace_checkpoint(best, checkpoint, torch.float16 if args.half else None)
         plot_history(progress.history, args.out / "curves.png")
         chosen = max(progress.history, key=lambda row: row["val_score"])
