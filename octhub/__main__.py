@@ -1,4 +1,4 @@
-"""Command line: `python -m octhub classify FILE_OR_FOLDER …` and `python -m octhub verify`."""
+"""Command line: `python -m octhub classify FILE_OR_FOLDER …`, `… segment FILE_OR_FOLDER … --out DIR`, `… verify`."""
 
 import argparse
 import csv
@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from octhub import __version__
 from octhub.device import DeviceError
-from octhub.hub import DEFAULT_CLASSIFIER, CheckpointError
+from octhub.hub import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER, CheckpointError
 
 BAD_INPUT = 2
 """Exit status when a scan, a checkpoint or an argument can't be used."""
@@ -24,8 +24,8 @@ def main(argv: list[str] | None = None) -> int:
         return args.run(args)
     except (CheckpointError, DeviceError) as e:
         print(f"error: {e}", file=sys.stderr)
-    except OSError as e:  # the CSV can't be written
-        print(f"error: {e.filename}: {e.strerror}", file=sys.stderr)
+    except OSError as e:  # the results can't be written
+        print(f"error: {e.filename}: {e.strerror}" if e.filename else f"error: {e}", file=sys.stderr)
     return BAD_INPUT
 
 
@@ -35,21 +35,41 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     classify = commands.add_parser("classify", help="name what each scan shows")
-    classify.add_argument(
-        "paths", nargs="+", type=Path, metavar="FILE_OR_FOLDER", help="folders are searched for images"
-    )
     classify.add_argument("--csv", type=Path, metavar="FILE", help="write the table here, too")
     classify.set_defaults(run=_classify)
+
+    segment = commands.add_parser(
+        "segment",
+        help="outline and measure the classes in each scan",
+        description="""For each scan, write SCAN.labels.png (class ids; colours as its palette) and SCAN.overlay.png
+        (the classes over the scan) to DIR. SCAN is the scan's file name with its suffix; folders are mirrored below
+        the one that all inputs share. DIR/areas.csv measures every class of every scan.""",
+    )
+    segment.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the results")
+    segment.add_argument(
+        "--scale",
+        nargs=2,
+        type=float,
+        metavar=("AXIAL", "LATERAL"),
+        help="µm per pixel along depth and across the retina; without it, mm² and µm stay empty",
+    )
+    segment.set_defaults(run=_segment)
 
     verify = commands.add_parser("verify", help="replay the example gallery and compare with what it promises")
     verify.add_argument("--examples", type=Path, metavar="DIR", help="gallery with a manifest.json")
     verify.add_argument("--record", action="store_true", help="first make this checkpoint's answers the promise")
     verify.set_defaults(run=_verify)
 
-    for command in (classify, verify):
+    for command in (classify, segment):
         command.add_argument(
-            "--classifier", default=DEFAULT_CLASSIFIER, metavar="FOLDER_OR_REPO", help="checkpoint (%(default)s)"
+            "paths", nargs="+", type=Path, metavar="FILE_OR_FOLDER", help="folders are searched for images"
         )
+    checkpoint = {"metavar": "FOLDER_OR_REPO", "help": "checkpoint (%(default)s)"}
+    for command in (classify, verify):
+        command.add_argument("--classifier", default=DEFAULT_CLASSIFIER, **checkpoint)
+    for command in (segment, verify):
+        command.add_argument("--segmenter", default=DEFAULT_SEGMENTER, **checkpoint)
+    for command in (classify, segment, verify):
         command.add_argument("--device", help="cpu, cuda, mps; the best there is by default")
     return parser
 
@@ -81,6 +101,45 @@ def _classify(args: argparse.Namespace) -> int:
     return BAD_INPUT if bad else 0
 
 
+def _segment(args: argparse.Namespace) -> int:
+    from octhub.measure import Scale
+    from octhub.predict import Segmenter
+    from octhub.results import AREAS, COLUMNS, LABELS, places, save
+    from octhub.scan import ScanError, read_scan
+
+    try:
+        scale = None if args.scale is None else Scale(*args.scale)
+    except ValueError as e:
+        print(f"error: --scale: {e}", file=sys.stderr)
+        return BAD_INPUT
+    files = places(find_scans(args.paths, args.out), args.paths, args.out)
+    if not files:
+        print(f"error: no images in {', '.join(map(str, args.paths))}", file=sys.stderr)
+        return BAD_INPUT
+    if args.out.exists() and not args.out.is_dir():
+        print(f"error: {args.out}: a file, expected a folder for the results", file=sys.stderr)
+        return BAD_INPUT
+    segmenter = Segmenter.from_pretrained(args.segmenter, device=args.device)
+    args.out.mkdir(parents=True, exist_ok=True)
+    bad = 0
+    with _table(args.out / AREAS, COLUMNS) as write:
+        for file, place in tqdm(files.items(), "segment", unit="scan", disable=len(files) == 1):
+            try:
+                scan = read_scan(file, str(file))
+                answer = segmenter(scan)
+            except ScanError as e:
+                bad += 1
+                tqdm.write(f"error: {e}", file=sys.stderr)
+                write({"file": file, "error": e})
+                continue
+            for row in save(place, scan, answer, scale):
+                write({"file": file} | row)
+            tqdm.write(f"{file}\t{place}{LABELS}", file=sys.stdout)
+    if len(files) > 1 or bad:
+        print(f"{len(files) - bad} segmented, {bad} could not be read; see {args.out / AREAS}", file=sys.stderr)
+    return BAD_INPUT if bad else 0
+
+
 @contextmanager
 def _table(path: Path | None, columns: list[str]) -> Iterator[Callable[[dict], None]]:
     """A function that appends a row to a new CSV file at once, so that nothing is lost; without a path, to nowhere."""
@@ -98,8 +157,12 @@ def _table(path: Path | None, columns: list[str]) -> Iterator[Callable[[dict], N
         yield write
 
 
-def find_scans(paths: Iterable[Path]) -> Iterable[Path]:
-    """Files as they are; folders, however deep, by the suffixes that can be read. Hidden files are left out."""
+def find_scans(paths: Iterable[Path], results: Path | None = None) -> Iterable[Path]:
+    """Files as they are; folders, however deep, by the suffixes that can be read.
+
+    Hidden files are left out, and so is what `segment` has written to the folder `results`.
+    """
+    from octhub.results import is_result
     from octhub.scan import IMAGE_SUFFIXES
 
     for path in paths:
@@ -108,24 +171,31 @@ def find_scans(paths: Iterable[Path]) -> Iterable[Path]:
             continue
         for file in sorted(path.rglob("*")):
             hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
-            if file.is_file() and file.suffix.lower() in IMAGE_SUFFIXES and not hidden:
+            ours = results is not None and is_result(file, results)
+            if file.is_file() and file.suffix.lower() in IMAGE_SUFFIXES and not hidden and not ours:
                 yield file
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from octhub.gallery import EXAMPLES, GalleryError, record, replay
-    from octhub.predict import Classifier
+    from octhub.gallery import EXAMPLES, GalleryError, load, record, replay
+    from octhub.predict import Classifier, Segmenter
 
-    classifier = Classifier.from_pretrained(args.classifier, device=args.device)
+    folder = args.examples or EXAMPLES
     try:
-        outcomes = (record if args.record else replay)(classifier, args.examples or EXAMPLES)
+        examples = load(folder)
+        classifier = segmenter = None
+        if any(e.label for e in examples):
+            classifier = Classifier.from_pretrained(args.classifier, device=args.device)
+        if any(e.segment for e in examples):
+            segmenter = Segmenter.from_pretrained(args.segmenter, device=args.device)
+        outcomes = (record if args.record else replay)(classifier, folder, segmenter)
     except GalleryError as e:
         print(f"error: {e}", file=sys.stderr)
         return BAD_INPUT
     for outcome in outcomes:
         print(outcome)
-    failed = sum(not o.ok for o in outcomes)
-    print(f"{len(outcomes) - failed} of {len(outcomes)} examples agree with the manifest")
+    failed = len({o.example for o in outcomes if not o.ok})
+    print(f"{len(examples) - failed} of {len(examples)} examples agree with the manifest")
     return 1 if failed else 0
 
 

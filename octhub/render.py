@@ -40,13 +40,28 @@ def overlay(scan: np.ndarray, heatmap: np.ndarray, opacity: float) -> np.ndarray
     """
     if scan.ndim != 2 or scan.shape != heatmap.shape:
         raise ValueError(f"scan of shape {scan.shape} and heatmap of shape {heatmap.shape}, expected the same (H, W)")
+    return blend(scan, heat_layer(heatmap), opacity)
+
+
+def blend(scan: np.ndarray, layer: np.ndarray, opacity: float) -> np.ndarray:
+    """Lay any layer over its scan, as a browser does.
+
+    Args:
+        scan: (H, W) float in [0, 1].
+        layer: (H, W, 4) uint8 RGBA.
+        opacity: of the whole layer, in [0, 1]; at 0 the scan comes back in grey, bit for bit.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity {opacity}, expected 0 to 1")
-    layer, base = heat_layer(heatmap), grey(scan).astype(np.float32)
+    base = grey(scan).astype(np.float32)
     alpha = layer[..., 3] * np.float32(opacity / 255)
+    blended = np.empty((*scan.shape, 3), np.uint8)
     for channel in range(3):  # one at a time: a scan may have 20 megapixels
-        layer[..., channel] = np.rint(base + alpha * (layer[..., channel] - base))
-    return np.ascontiguousarray(layer[..., :3])
+        blended[..., channel] = np.rint(base + alpha * (layer[..., channel] - base))
+    return blended
 
 
 def legend(width: int = 256, height: int = 1) -> np.ndarray:
