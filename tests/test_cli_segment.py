@@ -161,11 +161,15 @@ def test_file_in_the_way_is_named_before_the_work(run, scans, tmp_path, capsys):
     assert (tmp_path / "out").read_text() == "mine"
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
-def test_unwritable_folder_is_named(run, scans, tmp_path, capsys):
-    (tmp_path / "out").mkdir(mode=0o500)
+def test_unwritable_folder_is_named(run, scans, tmp_path, capsys, monkeypatch):
+    """Root may write anywhere, so the system's refusal is played."""
+
+    def refuse(self, *args, **kwargs):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr("pathlib.Path.mkdir", refuse)
     assert run(scans, "--out", tmp_path / "out") == 2
-    assert "Permission denied" in capsys.readouterr().err
+    assert f"{tmp_path / 'out'}: Permission denied" in capsys.readouterr().err
 
 
 def test_nothing_to_do_and_nothing_to_do_it_with(run, scans, tmp_path, capsys):

@@ -10,6 +10,7 @@ from statistics import stdev
 import numpy as np
 import pytest
 import torch
+from torchmetrics.functional import classification as functional
 
 from octhub.mask import UNKNOWN
 from octhub.metrics import SegmentationScore, confusion_matrix, segmentation_metrics
@@ -96,7 +97,6 @@ def test_class_names_may_be_a_list(hand):
 
 @pytest.mark.parametrize("classes", [2, 5, 10])
 def test_same_as_torchmetrics(classes):
-    functional = pytest.importorskip("torchmetrics.functional.classification")
     rng = np.random.default_rng(classes)
     truth = rng.integers(0, classes, (64, 48))
     answer = np.where(rng.random(truth.shape) < 0.7, truth, rng.integers(0, classes, truth.shape))
