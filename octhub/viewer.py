@@ -3,6 +3,7 @@
 import base64
 import io
 from html import escape
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -13,11 +14,28 @@ OPACITY = 60
 """The layer's opacity in per cent, until the visitor moves the slider."""
 
 
-def png_uri(pixels: np.ndarray) -> str:
-    """A picture as a data URI: it reaches the visitor's browser and is never written to the server's disk."""
+TOOLS = """
+      <button type="button" data-viewer="save">Save picture</button>
+      <button type="button" data-viewer="full">Full screen</button>
+    """
+"""What every viewer's buttons are."""
+
+
+def stem(name: str) -> str:
+    """A scan's file name without its suffix: what is saved is named after it."""
+    return Path(name).stem
+
+
+def png_bytes(pixels: np.ndarray) -> bytes:
+    """(H, W) or (H, W, 3 or 4) uint8 → a PNG file's bytes."""
     with io.BytesIO() as buffer:
         Image.fromarray(pixels).save(buffer, "PNG", compress_level=3)
-        return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+        return buffer.getvalue()
+
+
+def png_uri(pixels: np.ndarray) -> str:
+    """A picture as a data URI: it reaches the visitor's browser and is never written to the server's disk."""
+    return "data:image/png;base64," + base64.b64encode(png_bytes(pixels)).decode()
 
 
 def viewer_html(scan: np.ndarray, layer: np.ndarray, *, about: str, name: str, note: str = "", key: str = "") -> str:
@@ -34,17 +52,14 @@ def viewer_html(scan: np.ndarray, layer: np.ndarray, *, about: str, name: str, n
     name, note = escape(name), escape(note)
     return f"""
 <figure class="viewer">
-  <div class="stage">
+  <div class="stage" style="--default: {OPACITY / 100}">
     <img class="scan" alt="B-scan {name}" src="{png_uri(grey(scan))}">
-    <img class="layer" alt="{escape(about)}" src="{png_uri(layer)}" style="opacity: var(--opacity, {OPACITY / 100})">
+    <img class="layer" alt="{escape(about)}" src="{png_uri(layer)}" data-save="{stem(name)}-octhub.png">
   </div>
   <figcaption>
     <p><b>{name}</b> <span>{width} × {height}</span> <span>{note}</span></p>
     <p class="key">{key}</p>
-    <p class="tools">
-      <button type="button" data-viewer="save" data-name="{name}">Save picture</button>
-      <button type="button" data-viewer="full">Full screen</button>
-    </p>
+    <p class="tools">{TOOLS}</p>
   </figcaption>
 </figure>"""
 

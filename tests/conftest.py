@@ -3,6 +3,18 @@
 from pathlib import Path
 
 import pytest
+from app_fixtures import (  # noqa: F401 - fixtures, here so that all of a session's tests share one server
+    app,
+    browser,
+    client,
+    connect,
+    scans,
+    segmenter,
+    segmenter_folder,
+    server,
+    visit,
+    zero_gpu,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -6,20 +6,17 @@ What it shows is compared with what the Classifier says in this process, so any 
 import base64
 import io
 import json
-import os
-import pickle
-import socket
-import subprocess
 import sys
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from browser import Watch, chromium
+from app_fixtures import upload
 from PIL import Image
 
 from octhub import ScanError, read_scan
@@ -29,106 +26,15 @@ HANDFUL = 1e-5  # another process may sum in another order
 
 
 @pytest.fixture(scope="session")
-def server(root, tmp_path_factory):
-    """The app on loopback, started from another folder, without a Hub: its URL and where it keeps uploads."""
-    home = tmp_path_factory.mktemp("server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("OCTHUB_", "GRADIO_", "SPACE_"))}
-    env |= {"HF_HUB_OFFLINE": "1", "GRADIO_TEMP_DIR": str(home / "uploads"), "PYTHONUNBUFFERED": "1"}
-    log = home / "log"
-    with log.open("w") as out:
-        command = [sys.executable, str(root / "app.py"), "--port", str(port)]
-        process = subprocess.Popen(command, cwd=home, env=env, stdout=out, stderr=subprocess.STDOUT)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _await(url, process, log)
-        yield SimpleNamespace(url=url, uploads=home / "uploads", log=log)
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-def _await(url: str, process: subprocess.Popen, log: Path) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        assert process.poll() is None, f"the app ended:\n{log.read_text()[-2000:]}"
-        try:
-            urllib.request.urlopen(url, timeout=5).read()
-            return
-        except OSError:
-            time.sleep(0.3)
-    pytest.fail(f"the app did not answer within two minutes:\n{log.read_text()[-2000:]}")
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """One visitor's browser for all tests, so that Gradio's scripts are fetched once; every page is a new session."""
-    with chromium() as chrome, chrome.new_context() as context:
-        yield context
-
-
-@pytest.fixture
-def visit(browser, server):
-    """Open the page: visit(width=…, dark=…) → page, whose `watch` must have seen no problem in the end."""
-    pages = []
-
-    def visit(width: int = 1440, height: int = 900, dark: bool = False):
-        page = browser.new_page()
-        pages.append(page)
-        page.set_default_timeout(30_000)
-        page.set_viewport_size({"width": width, "height": height})
-        page.emulate_media(color_scheme="dark" if dark else "light")
-        page.watch = Watch(page, server.url)
-        page.goto(server.url)
-        page.get_by_text("No scan yet").wait_for()
-        page.locator("html[data-octhub=ready]").wait_for(state="attached")
-        page.locator(".scan-file input[type=file]").first.wait_for(state="attached")
-        return page
-
-    yield visit
-    for page in pages:
-        page.close()
-    assert not [p for page in pages for p in page.watch.problems]
-
-
-@pytest.fixture(scope="session")
 def examples(root):
-    return json.loads((root / "examples" / "manifest.json").read_text())["examples"]
-
-
-@pytest.fixture(scope="session")
-def scans(root, tmp_path_factory, examples):
-    """Scans as visitors bring them: name → path, each of another size."""
-    folder = tmp_path_factory.mktemp("scans")
-    source = np.asarray(Image.open(root / "examples" / examples[0]["file"]).convert("L"))
-    eight = source[20:470, 100:612]
-    # Not a multiple of 257: an app that cuts 16 bits to 8 would be found out
-    sixteen = (source[:-7].astype(np.uint16) * 251 + np.arange(source.shape[1], dtype=np.uint16)).clip(0, 65535)
-    made = {
-        "scan.png": Image.fromarray(eight),
-        "deep.png": Image.fromarray(sixteen.astype(np.uint16)),
-        "deep.tiff": Image.fromarray(sixteen[:400].astype(np.uint16)),
-        "plain.bmp": Image.fromarray(eight[:300, :400]),
-    }
-    for name, image in made.items():
-        image.save(folder / name)
-    (folder / "broken.png").write_text("this is no picture")
-    return {p.name: p for p in folder.iterdir()}
+    entries = json.loads((root / "examples" / "manifest.json").read_text())["examples"]
+    return [e for e in entries if e.get("label")]
 
 
 def picture(page, layer: str) -> np.ndarray:
     """The pixels that the page shows as "scan" or "layer"."""
     data = page.locator(f"#classify-viewer img.{layer}").get_attribute("src").removeprefix("data:image/png;base64,")
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
-
-
-def upload(page, path: Path) -> None:
-    page.locator(".scan-file input[type=file]").set_input_files(path)
 
 
 def pick(page, index: int) -> None:
@@ -306,19 +212,6 @@ class TestPage:
         assert max(lightness) < 60 if dark else min(lightness) > 200
 
 
-@pytest.fixture(scope="session")
-def connect(server, tmp_path_factory):
-    """connect() → an API client, as another user of the server."""
-    from gradio_client import Client
-
-    return lambda: Client(server.url, download_files=tmp_path_factory.mktemp("client"), verbose=False)
-
-
-@pytest.fixture(scope="session")
-def client(connect):
-    return connect()
-
-
 class TestApi:
     @staticmethod
     def ask(client, path, **options):
@@ -377,7 +270,7 @@ class TestApi:
 
     def test_is_described_and_the_only_endpoint(self, client):
         api = client.view_api(return_format="dict")
-        assert list(api["named_endpoints"]) == ["/classify"]
+        assert list(api["named_endpoints"]) == ["/classify", "/segment"]
         assert not api["unnamed_endpoints"]
         endpoint = api["named_endpoints"]["/classify"]
         assert [p["parameter_name"] for p in endpoint["parameters"]] == ["image", "heatmap_class", "opacity"]
@@ -396,37 +289,32 @@ class TestApi:
 
 
 class TestStart:
-    @pytest.fixture
-    def app(self, root, monkeypatch):
-        monkeypatch.syspath_prepend(str(root))
-        monkeypatch.delitem(sys.modules, "app", raising=False)
-        import importlib
-
-        yield lambda: importlib.import_module("app")
-        sys.modules.pop("app", None)
-
     def test_importing_it_loads_and_launches_nothing(self, app, monkeypatch):
         import gradio as gr
 
-        from octhub import Classifier
+        from octhub import Classifier, Segmenter
 
         def never(*args, **kwargs):
             pytest.fail("called at import")
 
         monkeypatch.setattr(gr.Blocks, "launch", never)
         monkeypatch.setattr(Classifier, "from_pretrained", never)
+        monkeypatch.setattr(Segmenter, "from_pretrained", never)
         assert app().main
 
-    def test_a_checkpoint_that_is_not_there(self, app, tmp_path):
+    @pytest.mark.parametrize("option", ["--classifier", "--segmenter"])
+    def test_a_checkpoint_that_is_not_there(self, app, tmp_path, segmenter_folder, option):
+        checkpoints = {"--segmenter": str(segmenter_folder), option: str(tmp_path / "no such folder")}
         with pytest.raises(SystemExit, match="no such folder"):
-            app().main(["--classifier", str(tmp_path / "no such folder")])
+            app().main([word for pair in checkpoints.items() for word in pair])
 
     def test_environment_and_options(self, app, monkeypatch):
         options = app().options
-        for name in ("OCTHUB_CLASSIFIER", "OCTHUB_HOST", "OCTHUB_PORT", "SPACE_ID"):
+        for name in ("OCTHUB_CLASSIFIER", "OCTHUB_SEGMENTER", "OCTHUB_HOST", "OCTHUB_PORT", "SPACE_ID"):
             monkeypatch.delenv(name, raising=False)
         assert vars(options([])) == {
             "classifier": "checkpoints/octnet-oct2017",
+            "segmenter": "checkpoints/unet-duke-dme",
             "host": "127.0.0.1",
             "port": None,
             "share": False,
@@ -436,28 +324,45 @@ class TestStart:
         monkeypatch.setenv("OCTHUB_HOST", "::1")
         monkeypatch.setenv("OCTHUB_PORT", "7999")
         monkeypatch.setenv("OCTHUB_CLASSIFIER", "owner/name")
+        monkeypatch.setenv("OCTHUB_SEGMENTER", "owner/other")
         found = options([])
         assert (found.host, found.port, found.classifier) == ("::1", 7999, "owner/name")
+        assert found.segmenter == "owner/other"
         assert options(["--port", "7001"]).port == 7001
 
-    def test_on_zero_gpu_everything_that_crosses_the_fork_is_pickled(self, app, monkeypatch, classifier, scans):
-        crossings = []
-
-        def gpu(duration):
-            def decorate(fn):
-                def forked(*args):
-                    crossings.append(duration)
-                    return pickle.loads(pickle.dumps(fn(*pickle.loads(pickle.dumps(args)))))
-
-                return forked
-
-            return decorate
-
-        monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(GPU=gpu))
+    def test_on_zero_gpu_everything_that_crosses_the_fork_is_pickled(self, zero_gpu, app, classifier, scans):
         demo = app().build_demo(classifier)
         (run,) = [f.fn for f in demo.fns.values() if f.api_name == "classify"]
         facts, image = run(str(scans["scan.png"]), "likeliest", 60)
         assert facts["label"] == classifier(scans["scan.png"]).label
         assert image.shape[:2] == read_scan(scans["scan.png"]).shape
-        assert len(crossings) == 1
-        assert 0 < crossings[0] <= 15
+        assert len(zero_gpu) == 1
+        assert 0 < zero_gpu[0] <= 15
+
+    def test_idle_visitors_are_forgotten(self, app):
+        """Gradio's memory of a session holds what it was last shown: its scan."""
+        app()
+        tabs = sys.modules["tabs"]
+        now = datetime.now()
+        idle = {"old": now - timedelta(seconds=tabs.KEEP_SECONDS + 1), "new": now}
+        holder = SimpleNamespace(time_last_used=dict(idle), session_data=dict.fromkeys(idle))
+        tabs.forget(holder, tabs.KEEP_SECONDS)
+        assert list(holder.session_data) == list(holder.time_last_used) == ["new"]
+        assert tabs.KEEP_SECONDS + tabs.SWEEP_SECONDS <= 1800
+
+    def test_the_server_forgets_on_schedule(self, app, classifier, monkeypatch):
+        demo = app().build_demo(classifier)
+        tabs = sys.modules["tabs"]
+        monkeypatch.setattr(tabs, "SWEEP_SECONDS", 0.05)
+        monkeypatch.setattr(tabs, "KEEP_SECONDS", 0)
+        demo.launch(prevent_thread_lock=True, quiet=True, app_kwargs={"lifespan": tabs.forgetful})
+        try:
+            holder = demo.state_holder
+            assert holder["visitor"]
+            deadline = time.monotonic() + 20
+            while "visitor" in holder and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert not holder.session_data
+            assert not holder.time_last_used
+        finally:
+            demo.close()

@@ -1,0 +1,115 @@
+"""What the demo's tabs share: uploads, the accelerator, and how to forget what visitors brought."""
+
+try:  # on a ZeroGPU Space, `spaces` has to come before anything that touches CUDA
+    import spaces
+except ImportError:
+    spaces = None
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from html import escape
+from pathlib import Path
+
+import gradio as gr
+
+GPU_SECONDS = 10
+"""What one run asks of a visitor's ZeroGPU quota; a run takes less than one, a cold start a few."""
+
+SWEEP_SECONDS, KEEP_SECONDS = 300, 1500
+"""What is older than KEEP_SECONDS is deleted every SWEEP_SECONDS: gone within half an hour."""
+
+MODEL = {"concurrency_id": "model", "concurrency_limit": 1}
+"""One group for every event that runs a model: answers come in the order of the questions, so that a visitor who
+clicks faster than the model runs ends up with the last scan asked for."""
+
+
+def uploads_only(file: gr.File) -> gr.File:
+    """Keep a file input from URLs: whatever one names, Gradio would fetch it whole, of any size."""
+    move = file.async_move_resource_to_block_cache
+
+    async def move_upload(path: str | Path | None) -> str | None:
+        if str(path).lower().startswith(("http:", "https:")):
+            raise gr.Error(f"{path}: a URL, expected an uploaded file", print_exception=False)
+        return await move(path)
+
+    file.async_move_resource_to_block_cache = move_upload
+    return file
+
+
+def download(file: gr.File, name: str, data: bytes) -> str:
+    """Write what a file output hands out into its own cache, which is swept; returns the path."""
+    folder = Path(file.GRADIO_CACHE) / secrets.token_hex(16)
+    folder.mkdir(parents=True)
+    (folder / name).write_bytes(data)
+    return str(folder / name)
+
+
+def on_gpu(fn: Callable) -> Callable:
+    """Run `fn` on a ZeroGPU Space's accelerator; anywhere else, `fn` itself.
+
+    There it runs in a fork: arguments and results are pickled, so it gets pixels and gives an answer's dataclass,
+    and everything that can fail because of the visitor's scan happens before (the fork loses error messages).
+    """
+    return fn if spaces is None else spaces.GPU(duration=GPU_SECONDS)(fn)
+
+
+def example_gallery(pictures: Sequence[tuple[Path, str]]) -> gr.Gallery:
+    """Pictures (path, caption) to pick from; nothing where there are none."""
+    return gr.Gallery(
+        pictures,
+        label="Examples",
+        columns=2,
+        height="auto",
+        allow_preview=False,
+        object_fit="cover",
+        buttons=[],
+        interactive=False,
+        visible=bool(pictures),
+        elem_classes="examples",
+    )
+
+
+def names_html(title: str, names: Sequence[str], meanings: dict[str, str]) -> str:
+    """What a model's classes mean."""
+    rows = "".join(f"<dt>{escape(n)}</dt><dd>{escape(meanings.get(n, ''))}</dd>" for n in names)
+    return f'<section class="classes"><h2>{escape(title)}</h2><dl>{rows}</dl></section>'
+
+
+def reveal(viewer_id: str) -> str:
+    """JavaScript that scrolls a viewer into view."""
+    return f"() => document.getElementById('{viewer_id}').scrollIntoView({{block: 'nearest', behavior: 'smooth'}})"
+
+
+def dim(viewer_id: str) -> str:
+    """JavaScript that makes a slider's per cent the opacity of a viewer's layers."""
+    return f"v => document.getElementById('{viewer_id}').style.setProperty('--opacity', v / 100)"
+
+
+@asynccontextmanager
+async def forgetful(app) -> AsyncIterator[None]:
+    """The server's lifespan, during which it forgets visitors KEEP_SECONDS after their last event.
+
+    Gradio sweeps files, but keeps in memory what each of 10,000 sessions was last shown, which is their scan.
+    """
+    task = asyncio.create_task(_forget_on_schedule(app))
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+async def _forget_on_schedule(app) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_SECONDS)
+        forget(app.state_holder, KEEP_SECONDS)
+
+
+def forget(holder, age: float) -> None:
+    """Drop the sessions of a gradio.state_holder.StateHolder that were idle for more than `age` seconds."""
+    before = datetime.now() - timedelta(seconds=age)
+    for session in [s for s, used in holder.time_last_used.items() if used < before]:
+        holder.session_data.pop(session, None)
+        holder.time_last_used.pop(session, None)
