@@ -149,6 +149,8 @@ class Segmenter:
         """
         pixels = read_scan(scan)
         input, box = preprocess(pixels, self.serving)
+        input = torch.stack([input, input.flip(-1)] if self.serving.mirror else [input])
         with torch.inference_mode():
-            logits = self.model(input[None].to(self.device, memory_format=torch.channels_last))[0]
+            logits = self.model(input.to(self.device, memory_format=torch.channels_last))
+        logits = (logits[0] + logits[1].flip(-1)) / 2 if self.serving.mirror else logits[0]
         return Segmentation(classes_to_scan(logits, box, pixels.shape, UNKNOWN), self.class_names)

@@ -17,6 +17,7 @@ class ServingConfig:
         mean, std: normalisation of the windowed intensities, one value per input channel.
         temperature: the logits are divided by it before the softmax (Guo et al. 2017,
             "On Calibration of Modern Neural Networks"); fitted on validation patients.
+        mirror: a segmenter answers with the mean of a scan's logits and its mirror image's, in twice the time.
         framing: of FRAMINGS; a segmenter outlines the whole scan, a classifier looks at the retina.
     """
 
@@ -26,6 +27,7 @@ class ServingConfig:
     std: tuple[float, ...] = (1.0,)
     temperature: float = 1.0
     framing: str = "retina"
+    mirror: bool = False
 
     def __post_init__(self):
         for field in ("class_names", "size", "mean", "std"):  # JSON turns tuples into lists

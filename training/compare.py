@@ -21,7 +21,6 @@ from tqdm import tqdm
 
 from octhub.predict import Segmenter
 from octhub.scan import ScanError, read_scan
-from octhub.serving import ServingConfig
 from training.arguments import fit_options, natural, positive
 from training.baselines import MODELS
 from training.comparison_report import write_report
@@ -33,7 +32,7 @@ from training.mask_dataset import MaskDataset
 from training.masked_scans import masked_digest, masked_scans
 from training.samples import DataError
 from training.segment_task import SegmentTask
-from training.train_unet import MaskedSplits, data_arguments, make_dataset, normalised, read_splits, recipe_arguments
+from training.train_unet import MaskedSplits, data_arguments, make_dataset, read_splits, recipe_arguments
 
 WEIGHTS = "model.safetensors"
 """A finished model, in the folder of its run."""
@@ -72,8 +71,7 @@ def compare(args: argparse.Namespace) -> None:
     splits = replace(splits, train=sorted([*splits.train, *splits.val]), val=[])
     tensors, start = encoder_start(args.encoder, args.backbone, 1)
     print(f"encoder start: {start}; {len(splits.train)} scans to train, {len(splits.test)} to test", flush=True)
-    dataset = make_dataset(args, splits, ServingConfig(splits.class_names, tuple(args.size), framing="whole"))
-    dataset.serving = normalised(dataset)
+    dataset = make_dataset(args, splits)
     runs: dict[str, dict[int, nn.Module]] = {name: {} for name in args.models}
     seconds: dict[str, list[float]] = {name: [] for name in args.models}
     for seed in args.seeds:

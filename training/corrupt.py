@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torchvision.transforms.v2 import functional as F
 
+from octhub.preprocess import blank_margins
+
 Corruption = Callable[[torch.Tensor, float], torch.Tensor]
 """((1, H, W) float32 in [0, 1], strength) → the same shape; values may leave [0, 1]."""
 
@@ -44,6 +46,8 @@ CORRUPTIONS: dict[str, tuple[Corruption, tuple[float, float, float], str]] = {
 def corrupt(scan: np.ndarray, kind: str, level: int, name: str = "") -> np.ndarray:
     """A scan with noise, stored in 8 bits as an export would store it.
 
+    White margins stay white: the device's software paints them, its noise doesn't reach them.
+
     Args:
         scan: (H, W) float32 in [0, 1].
         kind: of CORRUPTIONS.
@@ -65,4 +69,6 @@ def corrupt(scan: np.ndarray, kind: str, level: int, name: str = "") -> np.ndarr
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(zlib.crc32(f"{kind} {level} {name}".encode()))
             image = function(image, strengths[level - 1])
-    return (image[0].clamp(0, 1) * 255).round().byte().numpy()
+    noisy = (image[0].clamp(0, 1) * 255).round().byte().numpy()
+    margin = scan - blank_margins(scan) > 0
+    return np.where(margin, 255, noisy).astype(np.uint8) if level else noisy

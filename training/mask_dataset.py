@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -16,6 +17,9 @@ from training.masked_scans import MaskedScan
 from training.samples import DataError
 from training.warp import random_grid, warp
 
+NEAR = 3
+"""Pixels around a class that is drawn by another convention: its neighbours' borders are its own."""
+
 
 class MaskDataset(Dataset):
     """Yields random crops: (input (in_chans, *crop) float32, class ids (*crop) int64, 255 for not annotated).
@@ -26,6 +30,7 @@ class MaskDataset(Dataset):
     Args:
         scans: the scans to crop from, each equally often.
         extra: more scans, which make up `extra_share` of the crops.
+        extra_unknown: classes that count as not annotated in `extra`, because it draws them by another convention.
         crops: crops an epoch.
         crop: (height, width) in pixels of the serving size's frame.
         strength: of the augmentation; 0 for none.
@@ -42,6 +47,7 @@ class MaskDataset(Dataset):
         crop: tuple[int, int],
         extra: Sequence[MaskedScan] = (),
         extra_share: float = 0.0,
+        extra_unknown: Sequence[str] = (),
         second_masks: Sequence[MaskedScan] = (),
         second_share: float = 0.0,
         strength: float = 1.0,
@@ -55,7 +61,8 @@ class MaskDataset(Dataset):
         self.extra_share, self.second_share = extra_share if extra else 0.0, second_share if second_masks else 0.0
         self.epoch = 0
         self.main = [framed(s, serving) for s in scans]
-        self.extra = [framed(s, serving) for s in extra]
+        ids = [serving.class_names.index(name) for name in extra_unknown]
+        self.extra = [(image, forget(mask, ids)) for image, mask in (framed(s, serving) for s in extra)]
         self.second = [framed(s, serving)[1] for s in second_masks]
         self._intensity = intensity(strength) if strength else None
 
@@ -91,6 +98,15 @@ def framed(scan: MaskedScan, serving: ServingConfig) -> tuple[torch.Tensor, torc
     mask = read_mask(scan.mask, pixels.shape, serving.class_names)
     image, box = preprocess(pixels, replace(serving, mean=(0.0,), std=(1.0,)))
     return image, torch.from_numpy(np.ascontiguousarray(inside(mask, box)))
+
+
+def forget(mask: torch.Tensor, ids: Sequence[int]) -> torch.Tensor:
+    """A mask (H, W) uint8 in which some classes, and NEAR pixels around them, are UNKNOWN."""
+    if not ids:
+        return mask
+    size = 2 * NEAR + 1
+    near = cv2.dilate(np.isin(mask.numpy(), ids).astype(np.uint8), np.ones((size, size), np.uint8))
+    return mask.masked_fill(torch.from_numpy(near).bool(), UNKNOWN)
 
 
 def inside(mask: np.ndarray, box: Box) -> np.ndarray:

@@ -52,6 +52,13 @@ def data_arguments(data) -> None:
     data.add_argument("--val-fraction", type=float, default=0.0, help="or a share of the subjects to validate on")
     data.add_argument("--extra", type=Path, nargs="*", default=[], help="more such folders, to train on alone")
     data.add_argument("--extra-test", nargs="*", default=[], metavar="SUBJECT", help="their subjects kept for testing")
+    data.add_argument(
+        "--extra-unknown",
+        nargs="*",
+        default=[],
+        metavar="CLASS",
+        help="classes that they draw by another convention: there, these and what is near count as not annotated",
+    )
     data.add_argument("--extra-share", type=float, default=0.3, help="their share of the crops")
 
 
@@ -64,6 +71,12 @@ def recipe_arguments(recipe) -> None:
     recipe.add_argument("--encoder", default=IMAGENET, help="imagenet, random, or training.pretrain_encoder's file")
     recipe.add_argument("--backbone", default="resnet34", help="timm model that encodes (%(default)s)")
     recipe.add_argument("--balance", type=float, default=0.5, help="power of the inverse class shares in the loss")
+    recipe.add_argument(
+        "--mirror",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="serve the mean of a scan's answer and its mirror image's",
+    )
     recipe.add_argument("--augment", type=float, default=1.0, help="strength of the augmentation; 0 for none")
 
 
@@ -111,6 +124,7 @@ class MaskedSplits:
     extra: list[MaskedScan]
     second: list[MaskedScan]
     class_names: tuple[str, ...]
+    extra_unknown: tuple[str, ...] = ()
 
 
 def read_splits(args: argparse.Namespace) -> MaskedSplits:
@@ -127,31 +141,30 @@ def read_splits(args: argparse.Namespace) -> MaskedSplits:
         second = masked_scans(args.data, masks=args.second_masks, subject=args.subject)
         second = [s for s in second if s.image in wanted]
     extra, _ = by_subject([s for folder in args.extra for s in masked_scans(folder)], args.extra_test)
-    return MaskedSplits(train, val, test, extra, second, names)
+    if unknown := set(args.extra_unknown) - set(names):
+        raise DataError(f"--extra-unknown {', '.join(sorted(unknown))}: expected a class of {', '.join(names)}")
+    return MaskedSplits(train, val, test, extra, second, names, tuple(args.extra_unknown))
 
 
-def make_dataset(args: argparse.Namespace, splits: MaskedSplits, serving: ServingConfig) -> MaskDataset:
-    """The training crops; without a normalisation in `serving`, their own is in the data set's."""
-    return MaskDataset(
+def make_dataset(args: argparse.Namespace, splits: MaskedSplits) -> MaskDataset:
+    """The training crops; their `serving` is how a model of them is served."""
+    dataset = MaskDataset(
         splits.train,
-        serving,
+        ServingConfig(splits.class_names, tuple(args.size), framing="whole", mirror=args.mirror),
         crops=args.crops,
         crop=tuple(args.crop),
         extra=splits.extra,
+        extra_unknown=splits.extra_unknown,
         extra_share=args.extra_share,
         second_masks=splits.second,
         second_share=args.second_share,
         strength=args.augment,
         seed=args.seed,
     )
-
-
-def normalised(dataset: MaskDataset) -> ServingConfig:
-    """The data set's serving configuration with the mean and standard deviation of its scans."""
     pixels = torch.stack([image for image, _ in dataset.main])
-    channels = len(dataset.serving.mean)
     mean, std = round(pixels.mean().item(), 3), round(pixels.std().item(), 3)
-    return replace(dataset.serving, mean=(mean,) * channels, std=(std,) * channels)
+    dataset.serving = replace(dataset.serving, mean=(mean,), std=(std,))
+    return dataset
 
 
 def train_and_save(args: argparse.Namespace) -> None:
@@ -165,8 +178,8 @@ def train_and_save(args: argparse.Namespace) -> None:
         raise DataError(f"--offset {', '.join(unknown)}: expected a class of {', '.join(splits.class_names)}")
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
-    dataset = make_dataset(args, splits, ServingConfig(splits.class_names, tuple(args.size), framing="whole"))
-    dataset.serving = serving = normalised(dataset)
+    dataset = make_dataset(args, splits)
+    serving = dataset.serving
     model = UNet(num_classes=len(splits.class_names), encoder=args.backbone, serving=serving)
     tensors, start = encoder_start(args.encoder, args.backbone, model.in_chans)
     accelerator.print(f"encoder start: {start}")
