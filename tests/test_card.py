@@ -1,41 +1,86 @@
-"""The committed figures: card and README say what metrics.json says, and the bars hold."""
+"""The committed figures: cards and README say what metrics.json says, and the bars hold."""
 
 import json
 from pathlib import Path
 
+import pytest
 from huggingface_hub import ModelCard
 
 from octhub import OctNet
-from octhub.hub import DEFAULT_CLASSIFIER
+from octhub.hub import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER
 from training.card import render_card
 
 ROOT = Path(__file__).parent.parent
-CHECKPOINT = ROOT / DEFAULT_CLASSIFIER
-EVALUATIONS = json.loads((CHECKPOINT / "metrics.json").read_text())["evaluations"]
+README = (ROOT / "README.md").read_text()
+CLASSIFIER, SEGMENTER = ROOT / DEFAULT_CLASSIFIER, ROOT / DEFAULT_SEGMENTER
+CLASSIFIED, SEGMENTED = (json.loads((c / "metrics.json").read_text())["evaluations"] for c in (CLASSIFIER, SEGMENTER))
+COMPARISON = json.loads((SEGMENTER / "comparison.json").read_text())
+LAYERS = ("NFL", "GCL-IPL", "INL", "OPL", "ONL-ISM", "ISE", "OS-RPE")
 
 
-def test_card_is_what_the_figures_render():
-    assert (CHECKPOINT / "README.md").read_text() == str(render_card(CHECKPOINT))
+@pytest.mark.parametrize("checkpoint", [CLASSIFIER, SEGMENTER], ids=lambda c: c.name)
+def test_card_is_what_the_figures_render(checkpoint):
+    assert (checkpoint / "README.md").read_text() == str(render_card(checkpoint))
 
 
-def test_card_has_a_model_index_and_its_pictures():
-    card = ModelCard.load(CHECKPOINT / "README.md")
-    results = {(r.dataset_type, r.metric_type): r.metric_value for r in card.data.eval_results}
-    for key, figures in EVALUATIONS.items():
-        assert results[key, "accuracy"] == round(figures["accuracy"], 4)
-        assert f"confusion-{key}.png" in card.text
-        assert (CHECKPOINT / f"confusion-{key}.png").is_file()
+@pytest.mark.parametrize("checkpoint", [CLASSIFIER, SEGMENTER], ids=lambda c: c.name)
+def test_card_has_its_pictures(checkpoint):
+    text = (checkpoint / "README.md").read_text()
+    pictures = {part.split(")")[0] for part in text.split("](")[1:] if part.split(")")[0].endswith(".png")}
+    assert pictures == {p.name for p in checkpoint.glob("*.png")}
+
+
+def test_cards_have_a_model_index():
+    for checkpoint, evaluations, metric, field in (
+        (CLASSIFIER, CLASSIFIED, "accuracy", "accuracy"),
+        (SEGMENTER, SEGMENTED, "mean_iou", "miou"),
+    ):
+        card = ModelCard.load(checkpoint / "README.md")
+        results = {(r.dataset_type, r.metric_type): r.metric_value for r in card.data.eval_results}
+        assert evaluations
+        for key, figures in evaluations.items():
+            assert results[key, metric] == round(figures[field], 4)
 
 
 def test_readme_quotes_the_figures():
-    readme = (ROOT / "README.md").read_text()
-    for figures in EVALUATIONS.values():
-        assert f"{100 * figures['accuracy']:.2f} %" in readme
-    parameters = sum(p.numel() for p in OctNet.from_pretrained(CHECKPOINT).parameters())
-    assert f"{parameters:,} parameters" in readme
+    for figures in CLASSIFIED.values():
+        assert f"{100 * figures['accuracy']:.2f} %" in README
+    parameters = sum(p.numel() for p in OctNet.from_pretrained(CLASSIFIER).parameters())
+    assert f"{parameters:,} parameters" in README
+    for figures in SEGMENTED.values():
+        assert f"{figures['miou']:.3f}" in README
+    duke = SEGMENTED["duke-dme"]
+    assert f"{duke['per_class']['fluid']['iou']:.3f}" in README
+    assert f"{duke['human']['miou']:.3f}" in README
+    for name, model in COMPARISON["models"].items():
+        row = next(line for line in README.splitlines() if line.startswith(f"| {name} |"))
+        assert f"{model['miou']['mean']:.4f}" in row
 
 
-def test_measured_figures_pass_the_bars():
-    assert EVALUATIONS["oct2017-test"]["n"] == 300
-    assert EVALUATIONS["oct2017-test"]["accuracy"] >= 0.990
-    assert EVALUATIONS["octdl"]["accuracy"] >= 0.90
+def test_classifier_passes_the_bars():
+    assert CLASSIFIED["oct2017-test"]["n"] == 300
+    assert CLASSIFIED["oct2017-test"]["accuracy"] >= 0.990
+    assert CLASSIFIED["octdl"]["accuracy"] >= 0.90
+
+
+def test_segmenter_passes_the_bars():
+    duke = SEGMENTED["duke-dme"]
+    assert sorted(duke["per_subject"]) == ["S06", "S07", "S08"]
+    assert duke["n"] == 33
+    assert duke["miou"] >= 0.800
+    assert duke["per_class"]["fluid"]["iou"] >= 0.58
+    for layer in LAYERS:
+        assert duke["per_class"][layer]["iou"] > duke["human"]["per_class"][layer]["iou"], layer
+
+
+def test_unet_is_ahead_of_the_baselines():
+    ours, *others = (model["miou"]["mean"] for model in COMPARISON["models"].values())
+    assert next(iter(COMPARISON["models"])) == "UNet"
+    assert len(others) == 2
+    assert ours > max(others)
+
+
+def test_segmenter_never_saw_the_test_subjects():
+    record = json.loads((SEGMENTER / "training.json").read_text())
+    assert not set(record["train"]["subjects"]) & {"S06", "S07", "S08"}
+    assert "S10" not in record["extra_scans"]["subjects"]

@@ -170,6 +170,21 @@ def test_second_grader_labels_his_share(folder):
         make_dataset(folder, second_masks=masked_scans(folder)[1:])
 
 
+def test_classes_of_another_convention_are_forgotten(folder):
+    scans = masked_scans(folder)
+    plain = MaskDataset(scans[:1], SERVING, extra=scans[1:2], extra_share=0.5, crops=2, crop=(32, 32))
+    data = MaskDataset(
+        scans[:1], SERVING, extra=scans[1:2], extra_share=0.5, extra_unknown=["fluid"], crops=2, crop=(32, 32)
+    )
+    before, after = plain.extra[0][1], data.extra[0][1]
+    assert (before == 4).any()
+    assert not (after == 4).any()
+    changed = before != after
+    assert (after[changed] == UNKNOWN).all()
+    assert 0 < (changed & (before != 4)).sum() < 4 * (before == 4).sum()  # the rim, too, and no more
+    assert torch.equal(data.main[0][1], plain.main[0][1])
+
+
 def test_retina_share_and_frequencies(folder):
     mask = torch.zeros(100, 50, dtype=torch.uint8)
     mask[60:62] = 1

@@ -1,6 +1,7 @@
-"""The classifier's answers: the same from file, picture and array, and from many threads."""
+"""What the models answer: the same from file, picture and array, and from many threads; masks at the scan's size."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from PIL import Image
 from synthetic import bscan
 
-from octhub import CheckpointError, Classifier, OctNet, ScanError, ServingConfig
+from octhub import CheckpointError, Classifier, MaskError, OctNet, ScanError, Segmenter, ServingConfig, UNet
 
 NAMES = ("CNV", "DME", "DRUSEN", "NORMAL")
 
@@ -86,3 +87,49 @@ def test_threads_share_a_classifier(classifier):
 def test_model_without_serving_is_refused():
     with pytest.raises(CheckpointError, match="no serving configuration"):
         Classifier(OctNet())
+
+
+class TestSegmenter:
+    @pytest.fixture
+    def model(self):
+        torch.manual_seed(0)
+        serving = ServingConfig(("above", "layer", "fluid"), (64, 96), framing="whole")
+        return UNet(num_classes=3, encoder="resnet10t", decoder_channels=(16, 16, 8, 8, 8), serving=serving)
+
+    def test_mask_at_the_scans_own_size(self, model):
+        scan = np.random.default_rng(0).integers(0, 255, (130, 211)).astype(np.uint8)
+        answer = Segmenter(model)(scan)
+        assert answer.mask.shape == (130, 211)
+        assert answer.mask.dtype == np.uint8
+        assert set(np.unique(answer.mask)) <= {0, 1, 2}
+        assert answer.class_names == ("above", "layer", "fluid")
+
+    def test_black_sides_belong_to_no_class(self, model):
+        scan = np.random.default_rng(0).integers(1, 255, (130, 211)).astype(np.uint8)
+        scan[:, :20] = scan[:, -7:] = 0
+        mask = Segmenter(model)(scan).mask
+        assert (mask[:, :20] == 255).all()
+        assert (mask[:, -7:] == 255).all()
+        assert (mask[:, 20:-7] < 3).all()
+
+    def test_mirror_image_gives_the_mirrored_mask(self, model):
+        """With `mirror`, left and right are the same to it; the odd ties aside."""
+        model.set_serving(replace(model.serving, mirror=True))
+        segmenter = Segmenter(model)
+        scan = np.random.default_rng(0).integers(1, 255, (130, 210)).astype(np.uint8)
+        a, b = segmenter(scan).mask, segmenter(np.ascontiguousarray(scan[:, ::-1])).mask
+        assert (a == b[:, ::-1]).mean() > 0.999
+
+    def test_score_against_a_mask(self, model):
+        answer = Segmenter(model)(np.random.default_rng(0).integers(0, 255, (64, 96)).astype(np.uint8))
+        score = answer.score(answer.mask)
+        assert score.miou == score.pixel_accuracy == 1
+        with pytest.raises(MaskError, match="expected 96 × 64"):
+            answer.score(answer.mask[:, 1:])
+        with pytest.raises(MaskError, match="without a class"):
+            answer.score(np.full((64, 96), 7))
+
+    def test_a_model_without_serving_is_refused(self):
+        model = UNet(num_classes=3, encoder="resnet10t", decoder_channels=(8, 8, 8, 8, 8))
+        with pytest.raises(CheckpointError, match="no serving configuration"):
+            Segmenter(model)

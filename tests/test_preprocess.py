@@ -5,7 +5,16 @@ import pytest
 import torch
 
 from octhub import ServingConfig
-from octhub.preprocess import JPEG_BLOCK, Box, blank_margins, preprocess, retina_box, retina_row, to_scan
+from octhub.preprocess import (
+    JPEG_BLOCK,
+    Box,
+    blank_margins,
+    classes_to_scan,
+    preprocess,
+    retina_box,
+    retina_row,
+    to_scan,
+)
 
 SERVING = ServingConfig(("a", "b"), (64, 128), (0.25,), (0.5,))
 
@@ -109,3 +118,31 @@ def test_map_goes_back_to_where_it_came_from():
     assert heat.dtype == np.float32
     assert (heat[100:250] == 1).all()
     assert heat[:100].max() == heat[250:].max() == 0
+
+
+def test_whole_framing_shows_all_but_the_black_sides():
+    scan = np.full((100, 300), 0.5, np.float32)
+    scan[:, :40] = 0
+    scan[30:50, 100:200] = 1
+    image, box = preprocess(scan, ServingConfig(("a", "b"), (50, 130), framing="whole"))
+    assert image.shape == (1, 50, 130)
+    assert box == Box(0, 40, 100, 260)
+
+
+def test_classes_go_back_to_where_they_came_from():
+    """Enlarged logits put the border between two classes where the pixels' values say, at the scan's own size."""
+    logits = torch.zeros(3, 4, 4)
+    logits[1, :, :2], logits[2, :, 2:] = 1, 1
+    mask = classes_to_scan(logits, Box(2, 10, 8, 16), (12, 40), outside=255)
+    assert mask.dtype == np.uint8
+    assert (mask[2:10, 10:18] == 1).all()
+    assert (mask[2:10, 18:26] == 2).all()
+    mask[2:10, 10:26] = 255
+    assert (mask == 255).all()
+
+
+def test_classes_are_those_of_the_enlarged_argmax():
+    logits = torch.randn(6, 31, 17, generator=torch.Generator().manual_seed(0))
+    mask = classes_to_scan(logits, Box(0, 0, 90, 61), (90, 61), outside=255)
+    whole = torch.nn.functional.interpolate(logits[None], (90, 61), mode="bilinear", align_corners=False)[0]
+    assert (mask == whole.argmax(0).numpy()).mean() > 0.9999

@@ -21,6 +21,7 @@ def test_lists_from_json_become_tuples():
         ({"temperature": float("nan")}, "expected numbers"),
         ({"std": (0.0,)}, "must be above 0"),
         ({"temperature": 0.0}, "must be above 0"),
+        ({"framing": "half"}, "expected one of retina, whole"),
         ({"class_names": ("a", "a")}, "appears twice"),
         ({"class_names": ("a", 1)}, "expected names"),
     ],
