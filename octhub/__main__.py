@@ -112,7 +112,7 @@ def _segment(args: argparse.Namespace) -> int:
     except ValueError as e:
         print(f"error: --scale: {e}", file=sys.stderr)
         return BAD_INPUT
-    files = places(find_scans(args.paths, args.out), args.paths, args.out)
+    files = places(find_scans(args.paths), args.paths, args.out)
     if not files:
         print(f"error: no images in {', '.join(map(str, args.paths))}", file=sys.stderr)
         return BAD_INPUT
@@ -157,10 +157,10 @@ def _table(path: Path | None, columns: list[str]) -> Iterator[Callable[[dict], N
         yield write
 
 
-def find_scans(paths: Iterable[Path], results: Path | None = None) -> Iterable[Path]:
+def find_scans(paths: Iterable[Path]) -> Iterable[Path]:
     """Files as they are; folders, however deep, by the suffixes that can be read.
 
-    Hidden files are left out, and so is what `segment` has written to the folder `results`.
+    Hidden files are left out, and so is what `segment` has written: scan.png.labels.png is no scan.
     """
     from octhub.results import is_result
     from octhub.scan import IMAGE_SUFFIXES
@@ -171,8 +171,7 @@ def find_scans(paths: Iterable[Path], results: Path | None = None) -> Iterable[P
             continue
         for file in sorted(path.rglob("*")):
             hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
-            ours = results is not None and is_result(file, results)
-            if file.is_file() and file.suffix.lower() in IMAGE_SUFFIXES and not hidden and not ours:
+            if file.is_file() and file.suffix.lower() in IMAGE_SUFFIXES and not hidden and not is_result(file):
                 yield file
 
 

@@ -27,19 +27,6 @@ class Scale:
         if not all(math.isfinite(side) and side > 0 for side in (self.axial, self.lateral)):
             raise ValueError(f"a pixel of {self.axial} × {self.lateral} µm, expected finite numbers above 0")
 
-    @classmethod
-    def parse(cls, text: str) -> "Scale":
-        """Read "axial,lateral" in µm per pixel, such as "3.87,11.5".
-
-        Raises:
-            ValueError: these aren't two finite numbers above 0.
-        """
-        try:
-            axial, lateral = map(float, text.split(","))
-        except ValueError:
-            raise ValueError(f"scale {text!r}, expected AXIAL,LATERAL in µm per pixel, such as 3.87,11.5") from None
-        return cls(axial, lateral)
-
 
 @dataclass(frozen=True)
 class Measurement:

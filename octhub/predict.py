@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 
 from octhub.device import pick_device
 from octhub.explain import grad_cam
@@ -16,6 +17,7 @@ from octhub.metrics import SegmentationScore, confusion_matrix
 from octhub.octnet import OctNet
 from octhub.preprocess import classes_to_scan, preprocess, to_scan
 from octhub.scan import read_scan
+from octhub.serving import ServingConfig
 from octhub.unet import UNet
 
 ScanLike = str | Path | Image.Image | np.ndarray
@@ -149,8 +151,17 @@ class Segmenter:
         """
         pixels = read_scan(scan)
         input, box = preprocess(pixels, self.serving)
-        input = torch.stack([input, input.flip(-1)] if self.serving.mirror else [input])
-        with torch.inference_mode():
-            logits = self.model(input.to(self.device, memory_format=torch.channels_last))
-        logits = (logits[0] + logits[1].flip(-1)) / 2 if self.serving.mirror else logits[0]
+        logits = served_logits(self.model, input.to(self.device), self.serving)
         return Segmentation(classes_to_scan(logits, box, pixels.shape, UNKNOWN), self.class_names)
+
+
+def served_logits(model: nn.Module, input: torch.Tensor, serving: ServingConfig) -> torch.Tensor:
+    """(in_chans, h, w) → a segmenter's logits (C, h, w), float32, as its configuration serves them: the mean with the
+    mirror image's, and offset."""
+    batch = torch.stack([input, input.flip(-1)] if serving.mirror else [input])
+    with torch.inference_mode():
+        logits = model(batch.contiguous(memory_format=torch.channels_last)).float()
+    logits = (logits[0] + logits[1].flip(-1)) / 2 if serving.mirror else logits[0]
+    if serving.logit_offsets:
+        logits = logits + torch.tensor(serving.logit_offsets, device=logits.device)[:, None, None]
+    return logits

@@ -29,8 +29,8 @@ class Box:
     width: int
 
 
-def blank_margins(scan: np.ndarray) -> np.ndarray:
-    """Paint white margins black: runs of white pixels that reach the top or bottom border along a column.
+def white_margins(scan: np.ndarray) -> np.ndarray | None:
+    """Where a scan is white from the top or bottom border on, along a column; None if it has no margin.
 
     OCT2017's exports fill with white what a rotated scan doesn't cover, and how often they do depends on the
     class: a classifier must not see it. The scan itself is convex, so all of the white lies above or below it.
@@ -39,17 +39,28 @@ def blank_margins(scan: np.ndarray) -> np.ndarray:
         scan: (H, W) float in [0, 1].
 
     Returns:
-        (H, W) float in [0, 1]; the same array when it has no margin.
+        (H, W) bool or None.
     """
     white = scan >= WHITE
     if not (white[0].any() or white[-1].any()):
-        return scan
+        return None
     run = np.logical_and.accumulate
     margin = run(white, axis=0) | run(white[::-1], axis=0)[::-1]
-    if margin.mean() < SMALLEST_MARGIN:
-        return scan
-    grown = cv2.dilate(margin.astype(np.uint8), np.ones((2 * JPEG_BLOCK + 1,) * 2, np.uint8))
-    return np.where(grown, 0, scan).astype(scan.dtype)
+    return margin if margin.mean() >= SMALLEST_MARGIN else None
+
+
+def grown_margins(scan: np.ndarray) -> np.ndarray | None:
+    """White margins and the JPEG block around them, which they smear over: (H, W) bool, or None without a margin."""
+    margin = white_margins(scan)
+    if margin is None:
+        return None
+    return cv2.dilate(margin.astype(np.uint8), np.ones((2 * JPEG_BLOCK + 1,) * 2, np.uint8)).astype(bool)
+
+
+def blank_margins(scan: np.ndarray) -> np.ndarray:
+    """Paint white margins black: (H, W) float in [0, 1] → the same; the same array when it has no margin."""
+    margin = grown_margins(scan)
+    return scan if margin is None else np.where(margin, 0, scan).astype(scan.dtype)
 
 
 def trim_sides(scan: np.ndarray) -> tuple[np.ndarray, int]:
@@ -80,12 +91,15 @@ def retina_box(shape: tuple[int, int], row: float, aspect: float) -> Box:
     return Box(top, 0, band, width)
 
 
-def window(scan: np.ndarray) -> tuple[float, float]:
-    """(low, high) intensities that become 0 and 1: the 10th and 99.5th percentile.
+def window(scan: np.ndarray, seen: np.ndarray | None = None) -> tuple[float, float]:
+    """(low, high) intensities that become 0 and 1: the 10th and 99.5th percentile of the pixels `seen`, or of all.
 
     Devices differ in black level and gain; this makes their scans alike.
     """
-    low, high = np.percentile(_thinned(scan), (10, 99.5))
+    values = _thinned(scan)
+    if seen is not None:
+        values = values[_thinned(seen)]
+    low, high = np.percentile(values, (10, 99.5)) if values.size else (0, 1)
     return float(low), float(max(high, low + 1e-3))
 
 
@@ -98,13 +112,17 @@ def _thinned(scan: np.ndarray) -> np.ndarray:
 def cut(scan: np.ndarray, box: Box, size: tuple[int, int]) -> torch.Tensor:
     """The box of a scan, windowed and resized: (H, W) float32 in [0, 1] → (1, *size) float32 in [0, 1]."""
     crop = scan[box.top : box.top + box.height, box.left : box.left + box.width]
-    low, high = window(crop)
+    return _resized(crop, window(crop), size)
+
+
+def _resized(crop: np.ndarray, levels: tuple[float, float], size: tuple[int, int]) -> torch.Tensor:
+    low, high = levels
     image = torch.from_numpy(np.clip((crop - low) / (high - low), 0, 1))[None]
     return F.resize(image, list(size), antialias=True)
 
 
 def preprocess(scan: np.ndarray, serving: ServingConfig) -> tuple[torch.Tensor, Box]:
-    """A scan as a model's input: without its margins and, by the serving's framing, whole or around the retina.
+    """A scan as a model's input: by the serving's framing the band around the retina, the whole scan, or a plain image.
 
     Args:
         scan: (H, W) float32 in [0, 1].
@@ -112,13 +130,26 @@ def preprocess(scan: np.ndarray, serving: ServingConfig) -> tuple[torch.Tensor, 
     Returns:
         input (in_chans, height, width) float32, normalised, of the serving size; and the part of the scan it shows.
     """
-    scan, left = trim_sides(blank_margins(scan))
+    if serving.framing == "plain":
+        return normalise(_resized(scan, window(scan), serving.size), serving), Box(0, 0, *scan.shape)
     if serving.framing == "whole":
-        box = Box(0, 0, *scan.shape)
-    else:
-        box = retina_box(scan.shape, retina_row(scan), serving.size[1] / serving.size[0])
-    image = cut(scan, box, serving.size)
-    return normalise(image, serving), replace(box, left=left)
+        return _preprocess_whole(scan, serving)
+    scan, left = trim_sides(blank_margins(scan))
+    box = retina_box(scan.shape, retina_row(scan), serving.size[1] / serving.size[0])
+    return normalise(cut(scan, box, serving.size), serving), replace(box, left=left)
+
+
+def _preprocess_whole(scan: np.ndarray, serving: ServingConfig) -> tuple[torch.Tensor, Box]:
+    """All of a scan but its black sides. Its margins don't count for the window: where they are large, they would set
+    black to their own 0 and squeeze the tissue of a device whose black is grey."""
+    margin = grown_margins(scan)
+    if margin is not None:
+        scan = np.where(margin, 0, scan).astype(scan.dtype)
+    height = scan.shape[0]
+    scan, left = trim_sides(scan)
+    width = scan.shape[1]
+    seen = None if margin is None else ~margin[:, left : left + width]
+    return normalise(_resized(scan, window(scan, seen), serving.size), serving), Box(0, left, height, width)
 
 
 def normalise(image: torch.Tensor, serving: ServingConfig) -> torch.Tensor:

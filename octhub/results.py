@@ -11,6 +11,7 @@ from PIL import Image
 from octhub.mask_render import label_png, mask_overlay
 from octhub.measure import Measurement, Scale, measure
 from octhub.predict import Segmentation
+from octhub.scan import IMAGE_SUFFIXES
 
 LABELS, OVERLAY = ".labels.png", ".overlay.png"
 """What is appended to a scan's whole name, so that scan.png and scan.jpg keep apart."""
@@ -23,9 +24,12 @@ COLUMNS = ["file", "class", "id", *(f.name for f in fields(Measurement) if f.nam
 are there, so that tables of several runs fit together."""
 
 
-def is_result(file: Path, folder: Path) -> bool:
-    """Whether an earlier run into `folder` can have written a picture."""
-    return file.name.endswith((LABELS, OVERLAY)) and folder.resolve() in file.resolve().parents
+def is_result(file: Path) -> bool:
+    """Whether a picture has a name that `segment` gives: a scan's whole name, and what it appends."""
+    for ending in (LABELS, OVERLAY):
+        if file.name.endswith(ending):
+            return Path(file.name.removesuffix(ending)).suffix.lower() in IMAGE_SUFFIXES
+    return False
 
 
 def places(files: Iterable[Path], inputs: Iterable[Path], folder: Path) -> dict[Path, Path]:

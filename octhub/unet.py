@@ -75,7 +75,14 @@ class UNet(
         super().__init__()
         self.in_chans, self.num_classes = in_chans, num_classes
         self.set_serving(serving)
+        if not timm.is_model(encoder):
+            raise ValueError(f"encoder {encoder!r}, expected a model of timm, such as resnet34")
+        if len(decoder_channels) != 5:
+            raise ValueError(f"{len(decoder_channels)} decoder_channels, expected 5")
         self.encoder = timm.create_model(encoder, pretrained=False, features_only=True, in_chans=in_chans)
+        reductions = self.encoder.feature_info.reduction()
+        if reductions != [2, 4, 8, 16, REDUCTION]:
+            raise ValueError(f"encoder {encoder} halves its input to {reductions}, expected [2, 4, 8, 16, {REDUCTION}]")
         *skips, deepest = self.encoder.feature_info.channels()
         ins = (deepest, *decoder_channels[:-1])
         self.decoder = nn.ModuleList(

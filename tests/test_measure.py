@@ -92,14 +92,3 @@ def test_bad_masks_are_refused(mask, message):
 def test_a_pixel_has_a_size(sides):
     with pytest.raises(ValueError, match=r"a pixel of .* × .* µm, expected finite numbers above 0"):
         Scale(*sides)
-
-
-def test_scale_from_text():
-    assert Scale.parse("3.87,11.5") == Scale.parse(" 3.87 , 11.5 ") == Scale(3.87, 11.5)
-    for text in ("", "3.87", "3.87,11.5,2", "3,87 11,5", "a,b", "3.87x11.5"):
-        with pytest.raises(ValueError, match=r"expected AXIAL,LATERAL in µm per pixel, such as 3\.87,11\.5"):
-            Scale.parse(text)
-    with pytest.raises(ValueError, match="expected finite numbers above 0"):
-        Scale.parse("0,11.5")
-    with pytest.raises(ValueError, match="expected finite numbers above 0"):
-        Scale.parse("nan,11.5")

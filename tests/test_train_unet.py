@@ -14,6 +14,7 @@ from synthetic_masks import CLASS_NAMES, make_masked_scans
 from octhub import Segmenter, UNet
 from training import baselines, class_offset, compare, encoder_start, evaluate_unet, pretrain_encoder, train_unet
 from training.corrupt import CORRUPTIONS, corrupt
+from training.segment_task import class_weights, undo_weights
 
 RECIPE = [
     *("--size", "96", "128", "--crop", "64", "64", "--crops", "32", "--batch-size", "8", "--epochs", "3"),
@@ -80,22 +81,26 @@ def test_an_interrupted_run_ends_in_the_same_weights(folder, tmp_path):
 
 
 def test_an_offset_moves_one_class(trained, folder, capsys):
-    """What class_offset says an offset does is what add_offset does."""
-    model = UNet.from_pretrained(trained / "checkpoint")
-    x = torch.zeros(1, 1, 64, 64)
-    with torch.inference_mode():
-        before = model(x)
-        class_offset.add_offset(model, "fluid", -1.5)
-        torch.testing.assert_close(
-            model(x) - before, torch.tensor([0, 0, 0, 0, -1.5]).view(1, 5, 1, 1).expand_as(before)
-        )
-    args = [str(trained / "checkpoint"), "--class", "fluid", "--data", str(folder), "--val"]
+    """What class_offset says an offset does is what a configuration with the offset does."""
+    checkpoint = trained / "checkpoint"
+    args = [str(checkpoint), "--class", "fluid", "--data", str(folder), "--val"]
     assert class_offset.main([*args, "S03"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(class_offset.OFFSETS)
-    assert lines[0].startswith("+0.0: mIoU 0.")
+    model = UNet.from_pretrained(checkpoint)
+    model.set_serving(class_offset.with_offset(model.serving, "fluid", -1.5))
+    segmenter = Segmenter(model)
+    scores = [segmenter(folder / f"images/S03_{i}.png").score(folder / f"masks/S03_{i}.png") for i in (0, 1)]
+    assert f"-1.5: mIoU {(scores[0] + scores[1]).miou:.4f}" in "\n".join(lines)
     assert class_offset.main([*args, "S01"]) == 2
-    assert "trained on S01" in capsys.readouterr().err
+    assert "trained on this scan (2 such)" in capsys.readouterr().err
+
+
+def test_class_weights_are_undone():
+    weights = class_weights(torch.tensor([0.9, 0.1, 0.0]), 1)
+    offsets = undo_weights(weights)
+    assert offsets[0] - offsets[1] == pytest.approx(np.log(9), abs=1e-3)
+    assert offsets[2] == 0
 
 
 def test_without_validation_the_last_weights_are_kept(folder, tmp_path):
@@ -140,7 +145,7 @@ def test_pretrained_encoder_starts_a_unet(tmp_path):
     sizes = ["--size", "64", "64", "--epochs", "1", "--batch-size", "8", "--workers", "0", "--val-fraction", "0.25"]
     assert pretrain_encoder.main([*args, *sizes]) == 0
     tensors, start = encoder_start.encoder_start(str(tmp_path / "encoder/encoder.safetensors"), "resnet10t", 1)
-    assert start == "encoder.safetensors"
+    assert start.startswith("an encoder pretrained on the classes of OCT2017's scans (sha256 ")
     UNet(encoder="resnet10t", decoder_channels=(8, 8, 8, 8, 8)).load_encoder(tensors)
 
 

@@ -65,3 +65,16 @@ def test_layout():
         assert [c.kernel_size for c in convs] == [(3, 3), (3, 3)]
         assert block.score.kernel_size == (1, 1)
         assert block.score.out_channels == 9
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"encoder": "nonsense"}, "encoder 'nonsense', expected a model of timm"),
+        ({"encoder": "convnext_atto"}, r"halves its input to \[4, 8, 16, 32\], expected \[2, 4, 8, 16, 32\]"),
+        ({"decoder_channels": (8, 8)}, "2 decoder_channels, expected 5"),
+    ],
+)
+def test_unfit_layouts_are_named(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        UNet(**{**SMALL, **kwargs})

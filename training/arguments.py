@@ -9,6 +9,12 @@ NOT_RECIPE = {"data", "extra", "out", "resume", "workers", "cpu"}
 """Arguments that don't decide the result, or are recorded elsewhere; training.json keeps the others."""
 
 
+def recorded(args: argparse.Namespace) -> dict:
+    """The arguments that make the recipe, sorted by name; of paths, only the last part: the rest is a machine's."""
+    kept = {k: v for k, v in sorted(vars(args).items()) if k not in NOT_RECIPE}
+    return {k: v.name if isinstance(v, Path) else v for k, v in kept.items()}
+
+
 def natural(text: str) -> int:
     """An integer from 0, for argparse."""
     if (value := int(text)) < 0:

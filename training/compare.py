@@ -7,13 +7,13 @@ under noise, and the models' speed is measured in turns. A run that was interrup
 
 import argparse
 import json
-import platform
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean, median, pstdev
+from statistics import mean, median, stdev
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -21,15 +21,15 @@ from tqdm import tqdm
 
 from octhub.predict import Segmenter
 from octhub.scan import ScanError, read_scan
-from training.arguments import fit_options, natural, positive
+from training.arguments import fit_options, natural, positive, recorded
 from training.baselines import MODELS
 from training.comparison_report import write_report
 from training.corrupt import CORRUPTIONS, corrupt
 from training.encoder_start import encoder_start
 from training.evaluate_unet import evaluate, second_grader
-from training.loop import RunError, device_name, fit, last_state, make_accelerator
+from training.loop import RunError, check_identity, device_name, fit, last_state, make_accelerator
 from training.mask_dataset import MaskDataset
-from training.masked_scans import masked_digest, masked_scans
+from training.masked_scans import MaskedScan, masked_digest, masked_scans
 from training.samples import DataError
 from training.segment_task import SegmentTask
 from training.train_unet import MaskedSplits, data_arguments, make_dataset, read_splits, recipe_arguments
@@ -72,61 +72,74 @@ def compare(args: argparse.Namespace) -> None:
     tensors, start = encoder_start(args.encoder, args.backbone, 1)
     print(f"encoder start: {start}; {len(splits.train)} scans to train, {len(splits.test)} to test", flush=True)
     dataset = make_dataset(args, splits)
+    recipe = {k: v for k, v in recorded(args).items() if k not in ("models", "seeds", "rounds")}
+    digests = {side: masked_digest(getattr(splits, side)) for side in ("train", "extra", "second", "test")}
+    identity = {**recipe, **digests, "encoder": start}
     runs: dict[str, dict[int, nn.Module]] = {name: {} for name in args.models}
     seconds: dict[str, list[float]] = {name: [] for name in args.models}
     for seed in args.seeds:
         for name in args.models:
             folder = args.out / f"{name.lower().replace('+', 'p')}-{seed}"
-            model, history = trained(name, seed, folder, args, dataset, tensors)
+            this = {**identity, "model": name, "seed": seed}
+            model, history = trained(folder, this, args, dataset, tensors)
             runs[name][seed] = model
             seconds[name].append(sum(row["seconds"] for row in history))
 
-    names = splits.class_names
-    figures: dict = {"start": start, "hardware": platform.machine(), "threads": torch.get_num_threads()}
-    figures["recipe"] = {k: getattr(args, k) for k in ("epochs", "crops", "batch_size", "lr", "size", "crop", "seeds")}
-    figures["test"] = {"subjects": sorted({s.subject for s in splits.test}), "sha256": masked_digest(splits.test)}
-    figures["human"] = human_line(args, splits)
-    figures["noise"] = {kind: {"strengths": s, "unit": unit} for kind, (_, s, unit) in CORRUPTIONS.items()}
-    figures["models"] = {}
+    names, device = splits.class_names, "cpu" if args.cpu else None
+    first = {name: next(iter(models.values())) for name, models in runs.items()}
+    speed = time_in_turns(first, splits.test[0], args.rounds)
+    figures: dict = {
+        "recipe": identity,
+        "seeds": args.seeds,
+        "hardware": device_name(torch.device("cpu")),
+        "test": {"subjects": sorted({s.subject for s in splits.test}), "scans": len(splits.test)},
+        "human": human_line(args, splits),
+        "noise": {kind: {"strengths": s, "unit": unit} for kind, (_, s, unit) in CORRUPTIONS.items()},
+        "models": {},
+    }
     for name, models in runs.items():
-        segmenters = {seed: Segmenter(model) for seed, model in models.items()}
+        segmenters = {seed: Segmenter(model, device) for seed, model in models.items()}
         by_seed = {
             seed: evaluate(lambda scan, run=run: run(scan.image).mask, splits.test, names)
             for seed, run in segmenters.items()
         }
+        clean = next(iter(by_seed.values()))["miou"]
         figures["models"][name] = {
             "parameters": sum(p.numel() for p in next(iter(models.values())).parameters()),
             "training_seconds": round(mean(seconds[name]), 1),
             "seeds": by_seed,
             **{k: spread([f[k] for f in by_seed.values()]) for k in ("miou", "pixel_accuracy")},
             "iou": {c: spread([f["per_class"][c]["iou"] for f in by_seed.values()]) for c in names},
-            "noise": under_noise(next(iter(segmenters.values())), splits, name),
+            "noise": under_noise(next(iter(segmenters.values())), splits, name, clean),
+            "speed": speed[name],
         }
-    first = {name: next(iter(models.values())) for name, models in runs.items()}
-    for name, row in time_in_turns(first, tuple(args.size), args.rounds).items():
-        figures["models"][name]["speed"] = row
     write_report(figures, args.out)
 
 
 def trained(
-    name: str, seed: int, folder: Path, args: argparse.Namespace, dataset: MaskDataset, tensors: dict | None
+    folder: Path, identity: dict, args: argparse.Namespace, dataset: MaskDataset, tensors: dict | None
 ) -> tuple[nn.Module, list[dict]]:
-    """A model after its training, and its history: read from the folder if it's there, else trained, or resumed."""
+    """A model after its training, and its history: read from the folder if it's there, else trained, or resumed.
+
+    Raises:
+        RunError: the folder holds a model of another recipe or of other data.
+    """
+    name, seed, serving = identity["model"], identity["seed"], dataset.serving
     torch.manual_seed(seed)
-    serving = dataset.serving
     model = MODELS[name](len(serving.class_names), args.backbone, serving)
     if tensors:
         model.load_encoder(tensors)
     model = model.to(memory_format=torch.channels_last)
     weights = folder / WEIGHTS
-    if not weights.is_file():
+    task = SegmentTask(dataset, [], batch_size=args.batch_size, workers=args.workers, balance=args.balance)
+    if weights.is_file():
+        check_identity(folder, identity)
+    else:
         print(f"{name}, seed {seed}", flush=True)
         folder.mkdir(parents=True, exist_ok=True)
         dataset.seed = seed
-        task = SegmentTask(dataset, [], batch_size=args.batch_size, workers=args.workers, balance=args.balance)
-        run = argparse.Namespace(
-            **{**vars(args), "seed": seed, "out": folder, "resume": last_state(folder) is not None}
-        )
+        resume = last_state(folder) is not None
+        run = argparse.Namespace(**{**vars(args), "seed": seed, "out": folder, "resume": resume})
         accelerator = make_accelerator(bf16=args.bf16, cpu=args.cpu, seed=seed)
         last = folder / "last.safetensors"
         fit(
@@ -135,12 +148,12 @@ def trained(
             fit_options(run),
             accelerator,
             keep=lambda best: save_file({k: v.contiguous() for k, v in best.state_dict().items()}, last),
-            identity={"model": name, "encoder": args.encoder if tensors else None, "crops": args.crops},
+            identity=identity,
         )
-        print(f"{name}, seed {seed}: done on {device_name(accelerator.device)}", flush=True)
         last.rename(weights)
         accelerator.free_memory()
     model.load_state_dict(load_file(weights))
+    model.serving = task.serving
     return model.eval(), json.loads((folder / "history.json").read_text())
 
 
@@ -152,41 +165,39 @@ def human_line(args: argparse.Namespace, splits: MaskedSplits) -> dict | None:
     return evaluate(second_grader(second, splits.class_names), splits.test, splits.class_names)
 
 
-def under_noise(segmenter: Segmenter, splits: MaskedSplits, name: str) -> dict[str, list[float]]:
-    """mIoU by kind of noise, from none to strong."""
+def under_noise(segmenter: Segmenter, splits: MaskedSplits, name: str, clean: float) -> dict[str, list[float]]:
+    """mIoU by kind of noise, from none (`clean`) to strong."""
     curves = {}
     for kind, (_, strengths, _) in tqdm(CORRUPTIONS.items(), f"{name} under noise", leave=False):
-        curves[kind] = [
-            evaluate(
-                lambda scan, kind=kind, level=level: (
-                    segmenter(corrupt(read_scan(scan.image), kind, level, scan.image.stem)).mask
-                ),
-                splits.test,
-                splits.class_names,
-            )["miou"]
-            for level in range(len(strengths) + 1)
-        ]
+        curves[kind] = [clean]
+        for level in range(1, len(strengths) + 1):
+
+            def answer(scan: MaskedScan, kind: str = kind, level: int = level) -> np.ndarray:
+                return segmenter(corrupt(read_scan(scan.image), kind, level, scan.image.stem)).mask
+
+            curves[kind].append(evaluate(answer, splits.test, splits.class_names)["miou"])
     return curves
 
 
-def time_in_turns(models: dict[str, nn.Module], size: tuple[int, int], rounds: int) -> dict[str, dict]:
-    """Seconds for one scan of `size`, measured side by side: every round runs each model once.
+def time_in_turns(models: dict[str, nn.Module], scan: MaskedScan, rounds: int) -> dict[str, dict]:
+    """Seconds on the CPU from a scan's pixels to its mask, measured side by side: each round runs every model once, in
+    another order than the last.
 
     Returns:
         by name: seconds (median), quartiles, and ratio: the median over the rounds of the time relative to the first
         model's.
     """
-    x = torch.randn(1, 1, *size).contiguous(memory_format=torch.channels_last)
+    pixels = read_scan(scan.image)
+    segmenters = {name: Segmenter(model, "cpu") for name, model in models.items()}
     taken: dict[str, list[float]] = {name: [] for name in models}
-    models = {name: model.cpu() for name, model in models.items()}
+    names = list(models)
     for turn in range(rounds + 2):
-        for name, model in models.items():
-            with torch.inference_mode():
-                started = time.perf_counter()
-                model(x)
-                if turn >= 2:  # the first two warm up
-                    taken[name].append(time.perf_counter() - started)
-    reference = next(iter(taken.values()))
+        for name in (names := names[1:] + names[:1]):
+            started = time.perf_counter()
+            segmenters[name](pixels)
+            if turn >= 2:  # the first two warm up
+                taken[name].append(time.perf_counter() - started)
+    reference = taken[next(iter(models))]
     quartile = rounds // 4
     return {
         name: {
@@ -199,9 +210,11 @@ def time_in_turns(models: dict[str, nn.Module], size: tuple[int, int], rounds: i
 
 
 def spread(values: list[float | None]) -> dict[str, float | None]:
-    """Mean and standard deviation over the seeds."""
+    """Mean and standard deviation (of a sample, None for one) over the seeds."""
     defined = [v for v in values if v is not None]
-    return {"mean": mean(defined), "sd": pstdev(defined)} if defined else {"mean": None, "sd": None}
+    if not defined:
+        return {"mean": None, "sd": None}
+    return {"mean": mean(defined), "sd": stdev(defined) if len(defined) > 1 else None}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What a comparison of segmenters found: comparison.json, a table in Markdown, and two pictures."""
 
 import json
+from math import isnan, nan
 from pathlib import Path
 
 import matplotlib
@@ -33,15 +34,16 @@ def plot_classes(figures: dict, path: Path) -> None:
     for i, (name, m) in enumerate(models.items()):
         colour, marker = MARKS[i]
         x = [j + (i - 1) * 0.18 for j in range(len(classes))]
-        means = [m["iou"][c]["mean"] for c in classes]
-        axis.errorbar(x, means, [m["iou"][c]["sd"] for c in classes], fmt=marker, color=colour, label=name)
+        means, spreads = ([_or_nan(m["iou"][c][k]) for c in classes] for k in ("mean", "sd"))
+        axis.errorbar(x, means, [0 if isnan(s) else s for s in spreads], fmt=marker, color=colour, label=name)
     if human:
-        values = [human["per_class"][c]["iou"] for c in classes]
-        axis.plot(range(len(classes)), values, "_", color="black", markersize=34, label="second grader")
+        values = [_or_nan(human["per_class"][c]["iou"]) for c in classes]
+        starts, ends = zip(*((j - 0.3, j + 0.3) for j in range(len(classes))), strict=True)
+        axis.hlines(values, starts, ends, color="black", label="second grader")
     axis.set_xticks(range(len(classes)), classes, rotation=20)
-    axis.set(ylabel="IoU", ylim=(0.4, 1.01))
+    axis.set(ylabel="IoU", ylim=(None, 1.01))
     axis.grid(axis="y", alpha=0.3)
-    axis.legend(ncols=4, loc="lower left")
+    axis.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, 1.14), frameon=False)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -52,7 +54,13 @@ def plot_noise(figures: dict, path: Path) -> None:
     for axis, (kind, (_, strengths, unit)) in zip(axes, CORRUPTIONS.items(), strict=True):
         for i, (name, m) in enumerate(figures["models"].items()):
             colour, marker = MARKS[i]
-            axis.plot(range(len(strengths) + 1), m["noise"][kind], color=colour, marker=marker, label=name)
+            axis.plot(
+                range(len(strengths) + 1),
+                [_or_nan(v) for v in m["noise"][kind]],
+                color=colour,
+                marker=marker,
+                label=name,
+            )
         axis.set_xticks(range(len(strengths) + 1), ["none", *(f"{s:g}" for s in strengths)])
         axis.set(title=kind, xlabel=unit)
         axis.grid(alpha=0.3)
@@ -60,3 +68,7 @@ def plot_noise(figures: dict, path: Path) -> None:
     axes[0].legend(loc="lower left")
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def _or_nan(value: float | None) -> float:
+    return nan if value is None else value

@@ -11,7 +11,7 @@ def tables(figures: dict) -> dict[str, str]:
 def model_table(figures: dict) -> str:
     """mIoU, accuracy, size and speed of each model, and the human line."""
     rows = [
-        "| | mIoU | pixel accuracy | parameters | seconds a scan | time, relative | training |",
+        "| | mIoU | pixel accuracy | parameters | seconds a scan | relative to UNet | training |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, m in figures["models"].items():
@@ -50,4 +50,4 @@ def noise_table(figures: dict) -> str:
 def _spread(row: dict) -> str:
     if row["mean"] is None:
         return "–"
-    return f"{row['mean']:.4f}" + (f" ± {row['sd']:.4f}" if row["sd"] else "")
+    return f"{row['mean']:.4f}" + (f" ± {row['sd']:.4f}" if row["sd"] is not None else "")

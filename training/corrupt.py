@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torchvision.transforms.v2 import functional as F
 
-from octhub.preprocess import blank_margins
+from octhub.preprocess import white_margins
 
 Corruption = Callable[[torch.Tensor, float], torch.Tensor]
 """((1, H, W) float32 in [0, 1], strength) → the same shape; values may leave [0, 1]."""
@@ -46,7 +46,7 @@ CORRUPTIONS: dict[str, tuple[Corruption, tuple[float, float, float], str]] = {
 def corrupt(scan: np.ndarray, kind: str, level: int, name: str = "") -> np.ndarray:
     """A scan with noise, stored in 8 bits as an export would store it.
 
-    White margins stay white: the device's software paints them, its noise doesn't reach them.
+    White margins stay white and black sides black: the device's software paints them, its noise doesn't reach them.
 
     Args:
         scan: (H, W) float32 in [0, 1].
@@ -70,5 +70,8 @@ def corrupt(scan: np.ndarray, kind: str, level: int, name: str = "") -> np.ndarr
             torch.manual_seed(zlib.crc32(f"{kind} {level} {name}".encode()))
             image = function(image, strengths[level - 1])
     noisy = (image[0].clamp(0, 1) * 255).round().byte().numpy()
-    margin = scan - blank_margins(scan) > 0
-    return np.where(margin, 255, noisy).astype(np.uint8) if level else noisy
+    margin = white_margins(scan)
+    if margin is not None:
+        noisy[margin] = 255
+    noisy[:, ~scan.any(axis=0)] = 0
+    return noisy

@@ -1,5 +1,6 @@
 """What a segmenter's encoder starts from: ImageNet's weights, an encoder that was pretrained here, or nothing."""
 
+import json
 from pathlib import Path
 
 import timm
@@ -7,9 +8,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from training.samples import DataError
+from training.samples import DataError, sha256
 
 IMAGENET, RANDOM = "imagenet", "random"
+
+RECORD = "encoder.json"
+"""Beside a pretrained encoder: what it was trained on."""
 
 
 def encoder_start(source: str, backbone: str, in_chans: int) -> tuple[dict[str, torch.Tensor] | None, str]:
@@ -37,6 +41,9 @@ def encoder_start(source: str, backbone: str, in_chans: int) -> tuple[dict[str, 
         return model.state_dict(), IMAGENET
     path = Path(source)
     try:
-        return load_file(path), path.name
+        tensors = load_file(path)
     except (OSError, SafetensorError) as e:
         raise DataError(f"{path}: {e}; expected imagenet, random, or the safetensors file of an encoder") from e
+    record = path.with_name(RECORD)
+    task = json.loads(record.read_text(encoding="utf-8"))["task"] if record.is_file() else "an unknown task"
+    return tensors, f"an encoder pretrained on {task} (sha256 {sha256(path)[:16]})"

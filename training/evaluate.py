@@ -54,6 +54,18 @@ def record(checkpoint: Path, key: str, figures: dict) -> None:
     path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
 
 
+def read_training(checkpoint: Path) -> dict:
+    """A checkpoint's training.json.
+
+    Raises:
+        DataError: there is none.
+    """
+    path = checkpoint / "training.json"
+    if not path.is_file():
+        raise DataError(f"{checkpoint}: no training.json, expected a checkpoint that octhub's training wrote")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.evaluate", description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=Path)
@@ -65,8 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     if not args.data and not args.octdl:
         parser.error("nothing to measure: give --data, --octdl or both")
     try:
-        if not (args.checkpoint / "training.json").is_file():
-            raise DataError(f"{args.checkpoint}: no training.json, expected a checkpoint that octhub's training wrote")
+        read_training(args.checkpoint)
         jobs = {}
         if args.data:
             jobs[f"oct2017-{args.split}"] = ("OCT2017", args.split, oct2017(args.data, args.split))

@@ -18,9 +18,17 @@ from octhub.metrics import SegmentationScore, confusion_matrix, segmentation_met
 from octhub.predict import Segmenter
 from octhub.scan import ScanError
 from training.card import write_card
-from training.evaluate import record
+from training.evaluate import read_training, record
 from training.figures import shown
-from training.masked_scans import SUBJECT, MaskedScan, by_subject, masked_digest, masked_scans
+from training.masked_scans import (
+    SUBJECT,
+    MaskedScan,
+    by_subject,
+    check_unseen,
+    masked_digest,
+    masked_scans,
+    split_column,
+)
 from training.samples import DataError
 
 
@@ -63,16 +71,27 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--masks", default="masks", help="its folder of masks (%(default)s)")
     parser.add_argument("--second-masks", help="its folder of another grader's masks: the human line")
     parser.add_argument("--subject", default=SUBJECT, help="regular expression: its first group is a file's subject")
-    parser.add_argument("--test", nargs="+", required=True, metavar="SUBJECT", help="the subjects to measure on")
-    parser.add_argument("--name", default="duke-dme", help="the evaluation's key in metrics.json (%(default)s)")
-    parser.add_argument("--title", default="Duke DME (Chiu et al. 2015), grader 1", help="the data's name on the card")
+    parser.add_argument("--test", nargs="*", metavar="SUBJECT", help="the subjects to measure on")
+    parser.add_argument("--table", type=Path, help="or a CSV (columns image, split) whose split=test scans to take")
+    parser.add_argument("--name", help="the evaluation's key in metrics.json (by default the folder's name)")
+    parser.add_argument("--title", help="the data's name on the card (by default the folder's name)")
     parser.add_argument("--device")
     args = parser.parse_args(argv)
+    if not args.test and not args.table:
+        parser.error("nothing to measure: give --test or --table")
+    args.name, args.title = args.name or args.data.resolve().name, args.title or args.data.resolve().name
     try:
-        if not (args.checkpoint / "training.json").is_file():
-            raise DataError(f"{args.checkpoint}: no training.json, expected a checkpoint that octhub's training wrote")
+        training = read_training(args.checkpoint)
         folder = {"subject": args.subject}
-        _, scans = by_subject(masked_scans(args.data, masks=args.masks, **folder), args.test)
+        scans = masked_scans(args.data, masks=args.masks, **folder)
+        if args.table:
+            kept = split_column(args.table, "test")
+            scans = [s for s in scans if s.image.stem in kept]
+        if args.test:
+            _, scans = by_subject(scans, args.test)
+        if not scans:
+            raise DataError(f"{args.data}: no scans to measure on")
+        check_unseen(scans, training)
         segmenter = Segmenter.from_pretrained(args.checkpoint, device=args.device)
         names = segmenter.class_names
         figures = evaluate(lambda scan: segmenter(scan.image).mask, scans, names)
@@ -83,7 +102,8 @@ def main(argv: list[str] | None = None) -> int:
     except (DataError, CheckpointError, ScanError) as e:
         print(f"error: {e}", file=sys.stderr)
         return 2
-    about = {"data": args.title, "split": f"subjects {', '.join(args.test)}", "split_sha256": masked_digest(scans)}
+    split = f"subjects {', '.join(args.test)}" if args.test else "test"
+    about = {"data": args.title, "split": split, "split_sha256": masked_digest(scans)}
     record(args.checkpoint, args.name, {**about, **figures, "human": human})
     print_figures(figures, human)
     write_card(args.checkpoint)

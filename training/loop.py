@@ -145,7 +145,7 @@ def fit(
     if options.resume and not state:
         raise RunError(f"{options.out}: no state to resume, expected a folder state-…")
     if state:
-        _check_identity(options.out, identity)
+        check_identity(options.out, identity, whole=True)
         accelerator.load_state(str(state))
         accelerator.print(f"resumed after epoch {progress.epoch} from {state}")
     elif accelerator.is_main_process:
@@ -220,14 +220,23 @@ def _train_epoch(
     return sum(losses) / len(losses), sum(accuracies) / len(accuracies)
 
 
-def _check_identity(out: Path, identity: dict) -> None:
-    """Refuse to resume what would be another run."""
+def check_identity(out: Path, identity: dict, *, whole: bool = False) -> None:
+    """Refuse to go on with what would be another run.
+
+    Args:
+        identity: what this run is started with.
+        whole: what the folder holds must say nothing more.
+
+    Raises:
+        RunError: the folder's run was started with something else; the message says with what.
+    """
     path = out / IDENTITY
     before = json.loads(path.read_text()) if path.is_file() else {}
     now = json.loads(json.dumps(identity))  # tuples become lists
-    changed = [f"{k} {before.get(k)}, now {now.get(k)}" for k in sorted(before | now) if before.get(k) != now.get(k)]
+    keys = sorted(before | now) if whole else sorted(now)
+    changed = [f"{k} {before.get(k)}, now {now.get(k)}" for k in keys if before.get(k) != now.get(k)]
     if changed:
-        raise RunError(f"{out}: can't resume as another run: {'; '.join(changed)}")
+        raise RunError(f"{out}: holds another run: {'; '.join(changed)}")
 
 
 def last_state(out: Path) -> Path | None:

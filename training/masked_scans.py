@@ -113,6 +113,26 @@ def masked_digest(scans: Iterable[MaskedScan]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def image_digests(scans: Iterable[MaskedScan]) -> list[str]:
+    """The first 16 hexadecimal digits of each image's sha256, sorted: enough to recognise a scan by."""
+    return sorted(sha256(s.image)[:16] for s in scans)
+
+
+def check_unseen(scans: Sequence[MaskedScan], training: dict) -> None:
+    """Refuse to measure a checkpoint on scans that trained it.
+
+    Args:
+        training: the checkpoint's training.json.
+
+    Raises:
+        DataError: some of the scans trained it; names one.
+    """
+    seen = {digest for side in ("train", "extra_scans") for digest in training.get(side, {}).get("images", [])}
+    leaked = [s.image for s in scans if sha256(s.image)[:16] in seen]
+    if leaked:
+        raise DataError(f"{leaked[0]}: the checkpoint was trained on this scan ({len(leaked)} such), expected others")
+
+
 def _by_stem(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder, expected images/ and a folder of index masks")

@@ -20,6 +20,7 @@ from octhub.serving import ServingConfig
 from training.arguments import fit_options, optimisation_arguments, run_arguments
 from training.classify_task import ClassifyTask, counts
 from training.dataset import ScanDataset, normalisation
+from training.encoder_start import RECORD
 from training.loop import RunError, device_name, fit, make_accelerator
 from training.samples import CLASS_NAMES, EXTRAS, DataError, digest
 from training.split import training_splits
@@ -97,7 +98,7 @@ def pretrain(args: argparse.Namespace) -> None:
     if accelerator.is_main_process:
         best = max(progress.history, key=lambda row: row["val_score"])
         record = {
-            "task": "classify OCT2017 scans",
+            "task": "the classes of OCT2017's scans",
             "encoder": args.encoder,
             "hardware": f"{accelerator.num_processes} × {device_name(accelerator.device)}",
             "seconds": round(sum(row["seconds"] for row in progress.history), 1),
@@ -105,7 +106,7 @@ def pretrain(args: argparse.Namespace) -> None:
             "val_accuracy": best["val_accuracy"],
             **data,
         }
-        (args.out / "encoder.json").write_text(json.dumps(record, indent=2) + "\n")
+        (args.out / RECORD).write_text(json.dumps(record, indent=2) + "\n")
         print(f"saved in {args.out / FILE}")
     accelerator.end_training()
 

@@ -1,6 +1,8 @@
 """What is particular to training a segmenter: its loss and its validation."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from accelerate import Accelerator
@@ -23,7 +25,9 @@ COARSER = 0.5
 class SegmentTask:
     """Class-weighted cross-entropy plus Dice, on every score map; validated on whole scans at their own size.
 
-    Without validation scans, the newest weights count as the best.
+    The weights help a rare class to be learned, but a network trained with them finds it likelier than it is, and draws
+    thin layers too thick: the configuration to serve with, `serving`, undoes them. Without validation scans, the newest
+    weights count as the best.
     """
 
     def __init__(
@@ -40,7 +44,15 @@ class SegmentTask:
         if not len(self.train_loader):
             raise DataError(f"{len(train)} crops an epoch, expected at least one batch of {batch_size}")
         masks = [mask for _, mask in (*train.main, *train.extra)]
-        self.weights = class_weights(class_frequencies(masks, len(self.serving.class_names)), balance)
+        frequencies = class_frequencies(masks, len(self.serving.class_names))
+        if (frequencies > 0).sum() < 2:
+            found = self.serving.class_names[int(frequencies.argmax())]
+            raise DataError(
+                f"the training masks hold only {found!r} and 255 (not annotated), expected two classes or more; "
+                "if 255 is what is to be found, give it an id of its own"
+            )
+        self.weights = class_weights(frequencies, balance)
+        self.serving = replace(self.serving, logit_offsets=undo_weights(self.weights))
         self.val = []
         for scan in val:
             pixels = read_scan(scan.image)
@@ -71,9 +83,10 @@ class SegmentTask:
                 logits = model(image[None].to(accelerator.device, memory_format=torch.channels_last)).float()
             size = logits.shape[2:]
             ids = torch.from_numpy(truth[box.top : box.top + box.height, box.left : box.left + box.width]).long()
-            ids = F.interpolate(ids[None, None].float(), size, mode="nearest")[0].long().to(logits.device)
+            ids = F.interpolate(ids[None, None].float(), size, mode="nearest-exact")[0].long().to(logits.device)
             losses.append(segmentation_loss(logits, ids, weights).item())
-            answer = classes_to_scan(logits[0], box, truth.shape, UNKNOWN)
+            offsets = torch.tensor(self.serving.logit_offsets, device=logits.device)[:, None, None]
+            answer = classes_to_scan(logits[0] + offsets, box, truth.shape, UNKNOWN)
             names = self.serving.class_names
             scores.append(SegmentationScore(confusion_matrix(answer, truth, len(names)), names))
         pooled = sum(scores[1:], scores[0])
@@ -111,3 +124,10 @@ def class_weights(frequencies: torch.Tensor, power: float) -> torch.Tensor:
     """(C,) weights inverse to the classes' shares, to the `power`: 1 on average over the pixels, 0 if absent."""
     weights = torch.where(frequencies > 0, frequencies.clamp(min=1e-6) ** -power, 0.0)
     return weights / (weights * frequencies).sum()
+
+
+def undo_weights(weights: torch.Tensor) -> tuple[float, ...]:
+    """What to add to the logits of a network trained with these (C,) class weights, so that their softmax estimates the
+    classes' true shares: -ln of the weight (Menon et al. 2021, "Long-tail learning via logit adjustment"); 0 for
+    absent classes."""
+    return tuple(round(-math.log(w), 4) if w > 0 else 0.0 for w in weights.tolist())

@@ -17,9 +17,10 @@ from octhub.hub import CheckpointError
 from octhub.scan import ScanError
 from octhub.serving import ServingConfig
 from octhub.unet import UNet
-from training.arguments import NOT_RECIPE, fit_options, optimisation_arguments, positive, run_arguments
-from training.class_offset import add_offset
+from training.arguments import fit_options, optimisation_arguments, positive, recorded, run_arguments
+from training.class_offset import with_offset
 from training.encoder_start import IMAGENET, encoder_start
+from training.evaluate import read_training
 from training.loop import RunError, device_name, fit, make_accelerator, replace_checkpoint
 from training.mask_dataset import MaskDataset
 from training.masked_scans import (
@@ -28,13 +29,14 @@ from training.masked_scans import (
     MaskedScan,
     by_subject,
     draw_subjects,
+    image_digests,
     masked_digest,
     masked_scans,
     read_classes,
     split_column,
 )
 from training.plots import plot_history
-from training.samples import DataError
+from training.samples import DataError, sha256
 from training.segment_task import SegmentTask
 
 
@@ -68,6 +70,12 @@ def recipe_arguments(recipe) -> None:
     recipe.add_argument("--crops", type=positive, default=300, help="crops an epoch")
     recipe.add_argument("--size", type=positive, nargs=2, default=(496, 384), metavar=("HEIGHT", "WIDTH"))
     recipe.add_argument("--crop", type=positive, nargs=2, default=(256, 256), metavar=("HEIGHT", "WIDTH"))
+    recipe.add_argument(
+        "--framing",
+        choices=("whole", "plain"),
+        default="whole",
+        help="whole: B-scans, whose white margins and black sides are set aside; plain: any other image, as it is",
+    )
     recipe.add_argument("--encoder", default=IMAGENET, help="imagenet, random, or training.pretrain_encoder's file")
     recipe.add_argument("--backbone", default="resnet34", help="timm model that encodes (%(default)s)")
     recipe.add_argument("--balance", type=float, default=0.5, help="power of the inverse class shares in the loss")
@@ -75,7 +83,7 @@ def recipe_arguments(recipe) -> None:
         "--mirror",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="serve the mean of a scan's answer and its mirror image's",
+        help="left and right are alike: flip while training, and serve the mean of an image's and its mirror's answer",
     )
     recipe.add_argument("--augment", type=float, default=1.0, help="strength of the augmentation; 0 for none")
 
@@ -84,6 +92,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m training.train_unet", description=__doc__.splitlines()[0])
     data_arguments(parser.add_argument_group("data"))
     recipe_arguments(parser.add_argument_group("recipe"))
+    parser.add_argument("--start", type=Path, help="checkpoint folder of a UNet of the same classes to go on from")
     parser.add_argument(
         "--offset",
         type=class_and_offset,
@@ -132,31 +141,41 @@ def read_splits(args: argparse.Namespace) -> MaskedSplits:
     names = read_classes(args.classes or args.data / CLASSES)
     scans = masked_scans(args.data, masks=args.masks, subject=args.subject)
     kept = split_column(args.table, "test") if args.table else set()
+    if args.table and not any(s.image.stem in kept for s in scans):
+        raise DataError(f"{args.table}: puts none of the {len(scans)} scans into the split 'test'")
     kept_subjects = {s.subject for s in scans if s.image.stem in kept} | set(args.test)
     rest, test = by_subject(scans, kept_subjects)
     train, val = by_subject(rest, args.val or draw_subjects(rest, args.val_fraction, args.seed))
     second = []
     if args.second_masks and args.second_share:
-        wanted = {s.image for s in train}
+        wanted = {s.image for s in rest}
         second = masked_scans(args.data, masks=args.second_masks, subject=args.subject)
         second = [s for s in second if s.image in wanted]
-    extra, _ = by_subject([s for folder in args.extra for s in masked_scans(folder)], args.extra_test)
+    extra, _ = by_subject([s for folder in args.extra for s in extra_scans(folder, names)], args.extra_test)
     if unknown := set(args.extra_unknown) - set(names):
         raise DataError(f"--extra-unknown {', '.join(sorted(unknown))}: expected a class of {', '.join(names)}")
     return MaskedSplits(train, val, test, extra, second, names, tuple(args.extra_unknown))
+
+
+def extra_scans(folder: Path, class_names: tuple[str, ...]) -> list[MaskedScan]:
+    """The scans of a folder that is added to another; if it lists its classes, they have to be the same."""
+    listed = folder / CLASSES
+    if listed.is_file() and (theirs := read_classes(listed)) != class_names:
+        raise DataError(f"{listed}: classes {', '.join(theirs)}, expected {', '.join(class_names)}")
+    return masked_scans(folder)
 
 
 def make_dataset(args: argparse.Namespace, splits: MaskedSplits) -> MaskDataset:
     """The training crops; their `serving` is how a model of them is served."""
     dataset = MaskDataset(
         splits.train,
-        ServingConfig(splits.class_names, tuple(args.size), framing="whole", mirror=args.mirror),
+        ServingConfig(splits.class_names, tuple(args.size), framing=args.framing, mirror=args.mirror),
         crops=args.crops,
         crop=tuple(args.crop),
         extra=splits.extra,
         extra_unknown=splits.extra_unknown,
         extra_share=args.extra_share,
-        second_masks=splits.second,
+        second_masks=[s for s in splits.second if s.image in {t.image for t in splits.train}],
         second_share=args.second_share,
         strength=args.augment,
         seed=args.seed,
@@ -165,6 +184,25 @@ def make_dataset(args: argparse.Namespace, splits: MaskedSplits) -> MaskDataset:
     mean, std = round(pixels.mean().item(), 3), round(pixels.std().item(), 3)
     dataset.serving = replace(dataset.serving, mean=(mean,), std=(std,))
     return dataset
+
+
+def continue_from(model: UNet, checkpoint: Path) -> str:
+    """Give a model another's weights; what to call this start, and what the other's encoder started from.
+
+    Raises:
+        CheckpointError: no such checkpoint.
+        DataError: its classes or its layout are others.
+    """
+    other = UNet.from_pretrained(checkpoint)
+    names = model.serving.class_names
+    if other.serving is None or other.serving.class_names != names:
+        raise DataError(f"{checkpoint}: a checkpoint of other classes, expected {', '.join(names)}")
+    try:
+        model.load_state_dict(other.state_dict())
+    except RuntimeError as e:
+        raise DataError(f"{checkpoint}: a checkpoint of another layout: {str(e).splitlines()[-1].strip()}") from e
+    before = read_training(checkpoint)["recipe"]["encoder"]
+    return f"{before}, then a first training (sha256 {sha256(checkpoint / 'model.safetensors')[:16]})"
 
 
 def train_and_save(args: argparse.Namespace) -> None:
@@ -179,31 +217,37 @@ def train_and_save(args: argparse.Namespace) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
     dataset = make_dataset(args, splits)
-    serving = dataset.serving
-    model = UNet(num_classes=len(splits.class_names), encoder=args.backbone, serving=serving)
-    tensors, start = encoder_start(args.encoder, args.backbone, model.in_chans)
-    accelerator.print(f"encoder start: {start}")
-    if tensors:
-        model.load_encoder(tensors)
+    try:
+        model = UNet(num_classes=len(splits.class_names), encoder=args.backbone, serving=dataset.serving)
+    except ValueError as e:
+        raise DataError(f"--backbone: {e}") from e
+    if args.start:
+        start = continue_from(model, args.start)
+        accelerator.print(f"start: {start}")
+    else:
+        tensors, start = encoder_start(args.encoder, args.backbone, model.in_chans)
+        accelerator.print(f"encoder start: {start}")
+        if tensors:
+            model.load_encoder(tensors)
     if args.channels_last:
         model = model.to(memory_format=torch.channels_last)
     task = SegmentTask(dataset, splits.val, batch_size=args.batch_size, workers=args.workers, balance=args.balance)
-    checkpoint = args.out / "checkpoint"
-    recipe = {k: v for k, v in sorted(vars(args).items()) if k not in NOT_RECIPE}
-    recipe = {k: v.name if isinstance(v, Path) else v for k, v in recipe.items()} | {"encoder": start}
+    checkpoint, best_so_far = args.out / "checkpoint", args.out / "best"
+    recipe = recorded(args) | {"encoder": start}
     data = {side: masked_digest(scans) for side, scans in sides.items() if scans}
     progress = fit(
         model,
         task,
         fit_options(args),
         accelerator,
-        keep=lambda best: replace_checkpoint(best, checkpoint),
+        keep=lambda best: replace_checkpoint(best, best_so_far),
         identity={**recipe, **data},
     )
     if accelerator.is_main_process:
-        best = UNet.from_pretrained(checkpoint)
+        best, serving = UNet.from_pretrained(best_so_far), task.serving
         for name, offset in args.offset:
-            add_offset(best, name, offset)
+            serving = with_offset(serving, name, offset)
+        best.set_serving(serving)
         replace_checkpoint(best, checkpoint, torch.float16 if args.half else None)
         plot_history(progress.history, args.out / "curves.png")
         chosen = max(progress.history, key=lambda row: row["val_score"])
@@ -220,6 +264,7 @@ def train_and_save(args: argparse.Namespace) -> None:
                     "scans": len(scans),
                     "subjects": sorted({s.subject for s in scans}),
                     "sha256": data[side],
+                    "images": image_digests(scans),
                 }
                 for side, scans in sides.items()
                 if scans

@@ -9,7 +9,7 @@ from octhub.mask import UNKNOWN
 
 
 def random_grid(
-    frame: tuple[int, int], crop: tuple[int, int], centre_row: float, strength: float = 1.0
+    frame: tuple[int, int], crop: tuple[int, int], centre_row: float, strength: float = 1.0, flip: bool = True
 ) -> torch.Tensor:
     """Where to sample a crop of a scan: flipped, zoomed, tilted, bent, and smoothly distorted, all at random.
 
@@ -21,12 +21,13 @@ def random_grid(
         crop: (height, width) in pixels of the crop.
         centre_row: the retina's row as a share of the height, around which most crops lie.
         strength: 0 for a plain crop, 1 for the full range.
+        flip: whether left and right are alike.
 
     Returns:
         (*crop, 2) float32, for grid_sample with align_corners=False: (x, y), -1 and 1 at the frame's borders.
     """
     height, width = crop
-    flip, zoom_x, zoom_y, tilt, bend, sway, up, across, anywhere = torch.rand(9).tolist()
+    side, zoom_x, zoom_y, tilt, bend, sway, up, across, anywhere = torch.rand(9).tolist()
     scale_x = math.exp((2 * zoom_x - 1) * 0.45 * strength)
     scale_y = math.exp((2 * zoom_y - 1) * 0.3 * strength)
     rows, columns = ((2 * torch.arange(n) + 1) / n - 1 for n in crop)  # the pixels' centres
@@ -43,7 +44,7 @@ def random_grid(
     if anywhere < 0.15 * strength:  # so that vitreous and choroid far from the retina are known, too
         middle_y = 2 * up - 1
     x, y = middle_x + half_x * (x + dx), middle_y + half_y * (y + dy)
-    return torch.stack([-x if flip < 0.5 and strength else x, y], -1)
+    return torch.stack([-x if flip and side < 0.5 and strength else x, y], -1)
 
 
 def warp(image: torch.Tensor, mask: torch.Tensor, grid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
