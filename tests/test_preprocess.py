@@ -146,3 +146,21 @@ def test_classes_are_those_of_the_enlarged_argmax():
     mask = classes_to_scan(logits, Box(0, 0, 90, 61), (90, 61), outside=255)
     whole = torch.nn.functional.interpolate(logits[None], (90, 61), mode="bilinear", align_corners=False)[0]
     assert (mask == whole.argmax(0).numpy()).mean() > 0.9999
+
+
+def test_margins_do_not_squeeze_a_device_with_a_grey_black():
+    """Blanked margins of more than a tenth of the scan would otherwise set the window's black to 0."""
+    rng = np.random.default_rng(0)
+    scan = rng.uniform(0.2, 0.5, (200, 200)).astype(np.float32)
+    plain = preprocess(scan, ServingConfig(("a", "b"), (100, 100), framing="whole"))[0]
+    scan[:40] = 1
+    image = preprocess(scan, ServingConfig(("a", "b"), (100, 100), framing="whole"))[0]
+    torch.testing.assert_close(image[:, 40:], plain[:, 40:], atol=0.03, rtol=0)
+
+
+def test_plain_framing_leaves_the_image_as_it_is():
+    scan = np.zeros((100, 300), np.float32)
+    scan[20:60, 50:100] = 1
+    image, box = preprocess(scan, ServingConfig(("a", "b"), (100, 300), framing="plain"))
+    assert box == Box(0, 0, 100, 300)
+    assert np.array_equal(image[0].numpy(), scan)

@@ -49,6 +49,24 @@ def test_it_learns_and_is_served(trained, folder):
     assert load_file(trained / "checkpoint/model.safetensors")["decoder.0.up.weight"].dtype == torch.float16
 
 
+def test_resuming_a_finished_run_changes_nothing(trained, folder):
+    before = {p.name: p.read_bytes() for p in (trained / "checkpoint").iterdir()}
+    args = ["--data", str(folder), "--test", "S04", "--val", "S03", "--out", str(trained), "--cpu", "--half", *RECIPE]
+    assert train_unet.main([*args, "--resume"]) == 0
+    assert {p.name: p.read_bytes() for p in (trained / "checkpoint").iterdir()} == before
+
+
+def test_a_checkpoint_can_be_gone_on_from(trained, folder, tmp_path, capsys):
+    args = ["--data", str(folder), "--test", "S04", "--out", str(tmp_path / "run"), "--cpu", *RECIPE, "--epochs", "1"]
+    assert train_unet.main([*args, "--start", str(trained / "checkpoint"), "--lr", "1e-9", "--ema", "0"]) == 0
+    a, b = (UNet.from_pretrained(p / "checkpoint") for p in (trained, tmp_path / "run"))
+    torch.testing.assert_close(a.decoder[0].up.weight, b.decoder[0].up.weight, rtol=1e-3, atol=1e-4)
+    record = json.loads((tmp_path / "run/checkpoint/training.json").read_text())
+    assert record["recipe"]["encoder"].startswith("random, then a first training (sha256 ")
+    assert train_unet.main([*args, "--out", str(tmp_path / "other"), "--start", str(tmp_path / "none")]) == 2
+    assert "no such folder" in capsys.readouterr().err
+
+
 def test_record_names_splits_and_recipe(trained, folder):
     record = json.loads((trained / "checkpoint/training.json").read_text())
     assert record["train"]["subjects"] == ["S01", "S02"]
@@ -125,6 +143,28 @@ def test_bad_data_ends_in_a_message(folder, tmp_path, capsys):
     assert "expected imagenet, random, or the safetensors file" in capsys.readouterr().err
 
 
+def test_foreground_of_255_is_noticed(folder, tmp_path, capsys):
+    """The commonest binary masks hold 0 and 255, which here means: nobody looked."""
+    copy = shutil.copytree(folder, tmp_path / "binary")
+    for path in (copy / "masks").iterdir():
+        Image.fromarray(np.where(np.array(Image.open(path)) == 4, 255, 0).astype(np.uint8)).save(path)
+    (copy / "classes.txt").write_text("background\nfluid\n")
+    assert train_unet.main(["--data", str(copy), "--out", str(tmp_path / "run"), *RECIPE]) == 2
+    assert "hold only 'background' and 255 (not annotated)" in capsys.readouterr().err
+
+
+def test_extra_folders_have_the_same_classes(folder, tmp_path, capsys):
+    other = shutil.copytree(folder, tmp_path / "other")
+    (other / "classes.txt").write_text("a\nb\nc\nd\ne\n")
+    args = ["--data", str(folder), "--out", str(tmp_path / "run"), *RECIPE]
+    assert train_unet.main([*args, "--extra", str(other)]) == 2
+    assert "classes a, b, c, d, e, expected above" in capsys.readouterr().err
+    table = tmp_path / "list.csv"
+    table.write_text("image,split\nS01_0.png,Test\n")
+    assert train_unet.main([*args, "--table", str(table)]) == 2
+    assert "puts none of the 8 scans into the split 'test'" in capsys.readouterr().err
+
+
 def test_evaluation_writes_figures_and_card(trained, folder, tmp_path, capsys):
     checkpoint = shutil.copytree(trained / "checkpoint", tmp_path / "checkpoint")
     args = [str(checkpoint), "--data", str(folder), "--test", "S03", "S04", "--name", "planted", "--title", "planted"]
@@ -137,6 +177,8 @@ def test_evaluation_writes_figures_and_card(trained, folder, tmp_path, capsys):
     card = (checkpoint / "README.md").read_text()
     assert f"{figures['miou']:.4f}" in card
     assert "None" not in card.split("---", 2)[2]
+    assert evaluate_unet.main([*args[:3], "--test", "S01"]) == 2
+    assert "the checkpoint was trained on this scan" in capsys.readouterr().err
 
 
 def test_pretrained_encoder_starts_a_unet(tmp_path):
@@ -193,6 +235,8 @@ def test_comparison_trains_measures_and_goes_on(folder, tmp_path, capsys):
     assert compare.main(args) == 0  # all is trained already
     assert {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/model.safetensors")} == before
     assert "| second grader |" in capsys.readouterr().out
+    assert compare.main([*args, "--crops", "16"]) == 2
+    assert "holds another run: crops 8, now 16" in capsys.readouterr().err
 
 
 def test_noise_is_seeded_by_the_scan():
@@ -217,9 +261,14 @@ def test_any_organ_any_file_kind(tmp_path):
         scan = rng.integers(0, 60, (64, 64)).astype(np.uint8)
         mask = np.zeros((64, 64), np.uint8)
         mask[20:40, 10:50], mask[25:30, 20:30] = 1, 2
+        scan[:, 55:] = 0  # air, which is no missing part of the image
         Image.fromarray(scan + 80 * mask).save(tmp_path / f"images/liver-{patient}.tif")
         Image.fromarray(mask).save(tmp_path / f"masks/liver-{patient}.bmp")
     (tmp_path / "classes.txt").write_text("background\nliver # the organ\n\ntumour\n")
-    args = ["--data", str(tmp_path), "--subject", r"-(\d+)", "--test", "2", "--out", str(tmp_path / "run"), "--cpu"]
-    assert train_unet.main([*args, *RECIPE, "--epochs", "1"]) == 0
-    assert Segmenter.from_pretrained(tmp_path / "run/checkpoint").class_names == ("background", "liver", "tumour")
+    args = ["--data", str(tmp_path), r"--subject=-(\d+)", "--test", "2", "--out", str(tmp_path / "run"), "--cpu"]
+    assert train_unet.main([*args, *RECIPE, "--framing", "plain", "--no-mirror"]) == 0
+    segmenter = Segmenter.from_pretrained(tmp_path / "run/checkpoint")
+    assert segmenter.class_names == ("background", "liver", "tumour")
+    answer = segmenter(tmp_path / "images/liver-2.tif")
+    assert (answer.mask != 255).all()
+    assert answer.score(tmp_path / "masks/liver-2.bmp").iou["liver"] > 0.5

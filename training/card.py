@@ -44,7 +44,8 @@ def render_card(checkpoint: Path) -> ModelCard:
     name = resolved.parent.name if resolved.name == "checkpoint" else resolved.name
     evaluations = dict(sorted(metrics["evaluations"].items(), key=lambda item: item[0] == "octdl"))  # external last
     task, template, task_metrics = TASKS[config["architecture"]]
-    comparison = checkpoint / "comparison.json"
+    found = checkpoint / "comparison.json"
+    comparison = json.loads(found.read_text(encoding="utf-8")) if found.is_file() else None
     data = ModelCardData(
         language="en",
         license="apache-2.0",
@@ -74,5 +75,6 @@ def render_card(checkpoint: Path) -> ModelCard:
         config=config,
         training=training,
         evaluations=evaluations,
-        tables=tables(json.loads(comparison.read_text(encoding="utf-8"))) if comparison.is_file() else None,
+        comparison=comparison,
+        tables=tables(comparison) if comparison else None,
     )
