@@ -92,7 +92,11 @@ def test_gallery_shows_every_class_twice_from_the_test_split():
     assert len({e.patient for e in classified}) == len(classified)
     assert {e.licence for e in examples} <= {"CC BY 4.0", "MIT"}
     assert all("Kermany" in e.attribution for e in classified)
-    listed = {e.path.name for e in examples} | {e.mask.name for e in examples if e.mask} | {"manifest.json"}
+    listed = (
+        {e.path.name for e in examples}
+        | {e.mask.name for e in examples if e.mask}
+        | {"manifest.json", "LICENSE-OCTLayers"}
+    )
     assert {p.name for p in EXAMPLES.iterdir()} == listed
 
 

@@ -133,3 +133,21 @@ class TestSegmenter:
         model = UNet(num_classes=3, encoder="resnet10t", decoder_channels=(8, 8, 8, 8, 8))
         with pytest.raises(CheckpointError, match="no serving configuration"):
             Segmenter(model)
+
+    def test_threads_get_their_own_scans_mask(self, model):
+        segmenter = Segmenter(model)
+        scans = [np.random.default_rng(i).integers(0, 255, (64, 96)).astype(np.uint8) for i in range(6)]
+        alone = [segmenter(scan).mask for scan in scans]
+        with ThreadPoolExecutor(3) as pool:
+            together = [answer.mask for answer in pool.map(segmenter, scans)]
+        assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+@pytest.mark.parametrize("name", ["healthy-1", "healthy-2"])
+def test_committed_segmenter_outlines_an_unseen_eye(root, name):
+    """An eye that trained nothing: every layer whose borders its set and Duke's draw alike."""
+    segmenter = Segmenter.from_pretrained()
+    score = segmenter(root / f"examples/{name}.png").score(root / f"examples/{name}-mask.png")
+    assert score.pixel_accuracy > 0.95
+    for layer in ("NFL", "GCL-IPL", "INL", "OPL", "ONL-ISM"):
+        assert score.iou[layer] > 0.6, layer
