@@ -141,6 +141,11 @@ class SegmentationScore:
     confusion: np.ndarray
     class_names: tuple[str, ...]
 
+    @classmethod
+    def of(cls, answer: np.ndarray, truth: np.ndarray, class_names: Sequence[str]) -> "SegmentationScore":
+        """The score of an answer's class ids against the truth's; see confusion_matrix."""
+        return cls(confusion_matrix(answer, truth, len(class_names)), class_names)
+
     def __post_init__(self):
         c = len(self.class_names)
         if self.confusion.shape != (c, c + 1):
@@ -247,7 +252,7 @@ def segmentation_metrics(scores: Mapping[str, Sequence[SegmentationScore]]) -> d
             }
             for subject, figures in subjects.items()
         },
-        "spread": {key: _spread(s[key] for s in subjects.values()) for key in ("pixel_accuracy", "miou")},
+        "spread": {key: spread(s[key] for s in subjects.values()) for key in ("pixel_accuracy", "miou")},
         "confusion_matrix": whole.confusion.tolist(),
     }
 
@@ -310,7 +315,7 @@ def _or_nan(value: float | None) -> float:
     return nan if value is None else value
 
 
-def _spread(values: Iterable[float | None]) -> dict[str, float | None]:
+def spread(values: Iterable[float | None]) -> dict[str, float | None]:
     """Mean, standard deviation of a sample, least and greatest of the values that are defined."""
     defined = [v for v in values if v is not None]
     return {

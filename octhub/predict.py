@@ -13,7 +13,7 @@ from octhub.device import pick_device
 from octhub.explain import grad_cam
 from octhub.hub import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER, CheckpointError
 from octhub.mask import UNKNOWN, read_mask
-from octhub.metrics import SegmentationScore, confusion_matrix
+from octhub.metrics import SegmentationScore
 from octhub.octnet import OctNet
 from octhub.preprocess import classes_to_scan, preprocess, to_scan
 from octhub.scan import read_scan
@@ -118,7 +118,7 @@ class Segmentation:
             MaskError: the mask can't be read, has another size, or holds ids without a class.
         """
         truth = read_mask(truth, self.mask.shape, self.class_names)
-        return SegmentationScore(confusion_matrix(self.mask, truth, len(self.class_names)), self.class_names)
+        return SegmentationScore.of(self.mask, truth, self.class_names)
 
 
 class Segmenter:

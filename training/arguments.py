@@ -1,9 +1,14 @@
-"""Arguments that the training commands share."""
+"""What the training commands share: arguments, and errors as messages."""
 
 import argparse
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from training.loop import OPTIMIZERS, SCHEDULES, FitOptions
+from octhub.hub import CheckpointError
+from octhub.scan import ScanError
+from training.loop import OPTIMIZERS, SCHEDULES, FitOptions, RunError
+from training.samples import DataError
 
 NOT_RECIPE = {"data", "extra", "out", "resume", "workers", "cpu"}
 """Arguments that don't decide the result, or are recorded elsewhere; training.json keeps the others."""
@@ -65,3 +70,13 @@ def fit_options(args: argparse.Namespace) -> FitOptions:
         seed=args.seed,
         resume=args.resume,
     )
+
+
+def exit_status(command: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> int:
+    """Run a command: 0, or 2 with a message for what a user can mend."""
+    try:
+        command(args)
+    except (DataError, ScanError, CheckpointError, RunError, FloatingPointError) as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 2
+    return 0

@@ -10,11 +10,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
 from octhub.hub import CheckpointError
 from octhub.mask import UNKNOWN, read_mask
-from octhub.metrics import SegmentationScore, confusion_matrix
+from octhub.metrics import SegmentationScore
 from octhub.predict import served_logits
 from octhub.preprocess import classes_to_scan, preprocess
 from octhub.scan import ScanError, read_scan
@@ -44,14 +45,17 @@ def with_offset(serving: ServingConfig, class_name: str, offset: float) -> Servi
 def sweep(model: UNet, class_name: str, scans: list[MaskedScan]) -> dict[float, SegmentationScore]:
     """The pooled score of the scans by offset."""
     names, pooled = model.serving.class_names, {}
-    servings = {offset: with_offset(model.serving, class_name, offset) for offset in OFFSETS}
+    one = torch.tensor(with_offset(replace(model.serving, logit_offsets=()), class_name, 1).logit_offsets)[
+        :, None, None
+    ]
     for scan in tqdm(scans, "offsets", unit="scan", leave=False):
         pixels = read_scan(scan.image)
         truth = read_mask(scan.mask, pixels.shape, names)
         image, box = preprocess(pixels, model.serving)
-        for offset, serving in servings.items():
-            answer = classes_to_scan(served_logits(model, image, serving), box, pixels.shape, UNKNOWN)
-            score = SegmentationScore(confusion_matrix(answer, truth, len(names)), names)
+        logits = served_logits(model, image, model.serving)
+        for offset in OFFSETS:
+            answer = classes_to_scan(logits + offset * one, box, pixels.shape, UNKNOWN)
+            score = SegmentationScore.of(answer, truth, names)
             pooled[offset] = pooled[offset] + score if offset in pooled else score
     return pooled
 

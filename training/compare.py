@@ -11,7 +11,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import mean, median
 
 import numpy as np
 import torch
@@ -19,15 +19,16 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from tqdm import tqdm
 
+from octhub.metrics import spread
 from octhub.predict import Segmenter
-from octhub.scan import ScanError, read_scan
-from training.arguments import fit_options, natural, positive, recorded
+from octhub.scan import read_scan
+from training.arguments import exit_status, fit_options, natural, positive, recorded
 from training.baselines import MODELS
 from training.comparison_report import write_report
 from training.corrupt import CORRUPTIONS, corrupt
 from training.encoder_start import encoder_start
 from training.evaluate_unet import evaluate, second_grader
-from training.loop import RunError, check_identity, device_name, fit, last_state, make_accelerator
+from training.loop import check_identity, device_name, fit, last_state, make_accelerator
 from training.mask_dataset import MaskDataset
 from training.masked_scans import MaskedScan, masked_digest, masked_scans
 from training.samples import DataError
@@ -54,13 +55,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    try:
-        compare(args)
-    except (DataError, ScanError, RunError, FloatingPointError) as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(compare, parse_args(argv))
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -207,14 +202,6 @@ def time_in_turns(models: dict[str, nn.Module], scan: MaskedScan, rounds: int) -
         }
         for name, values in taken.items()
     }
-
-
-def spread(values: list[float | None]) -> dict[str, float | None]:
-    """Mean and standard deviation (of a sample, None for one) over the seeds."""
-    defined = [v for v in values if v is not None]
-    if not defined:
-        return {"mean": None, "sd": None}
-    return {"mean": mean(defined), "sd": stdev(defined) if len(defined) > 1 else None}
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """What a comparison of segmenters found: comparison.json, a table in Markdown, and two pictures."""
 
 import json
-from math import isnan, nan
 from pathlib import Path
 
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import numpy as np
 
 from training.comparison_tables import tables
 from training.corrupt import CORRUPTIONS
@@ -34,10 +34,10 @@ def plot_classes(figures: dict, path: Path) -> None:
     for i, (name, m) in enumerate(models.items()):
         colour, marker = MARKS[i]
         x = [j + (i - 1) * 0.18 for j in range(len(classes))]
-        means, spreads = ([_or_nan(m["iou"][c][k]) for c in classes] for k in ("mean", "sd"))
-        axis.errorbar(x, means, [0 if isnan(s) else s for s in spreads], fmt=marker, color=colour, label=name)
+        means, spreads = (np.array([m["iou"][c][k] for c in classes], float) for k in ("mean", "sd"))
+        axis.errorbar(x, means, np.nan_to_num(spreads), fmt=marker, color=colour, label=name)
     if human:
-        values = [_or_nan(human["per_class"][c]["iou"]) for c in classes]
+        values = np.array([human["per_class"][c]["iou"] for c in classes], float)
         starts, ends = zip(*((j - 0.3, j + 0.3) for j in range(len(classes))), strict=True)
         axis.hlines(values, starts, ends, color="black", label="second grader")
     axis.set_xticks(range(len(classes)), classes, rotation=20)
@@ -56,7 +56,7 @@ def plot_noise(figures: dict, path: Path) -> None:
             colour, marker = MARKS[i]
             axis.plot(
                 range(len(strengths) + 1),
-                [_or_nan(v) for v in m["noise"][kind]],
+                np.array(m["noise"][kind], float),
                 color=colour,
                 marker=marker,
                 label=name,
@@ -68,7 +68,3 @@ def plot_noise(figures: dict, path: Path) -> None:
     axes[0].legend(loc="lower left")
     figure.savefig(path, dpi=110)
     plt.close(figure)
-
-
-def _or_nan(value: float | None) -> float:
-    return nan if value is None else value

@@ -6,12 +6,14 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch.utils.data import Dataset
+from tqdm import tqdm
 
 from octhub.preprocess import blank_margins, cut, normalise, preprocess, retina_box, retina_row, trim_sides
 from octhub.scan import read_scan
 from octhub.serving import ServingConfig
 from training.augment import geometry, intensity, random_band, widen
-from training.samples import Sample
+from training.samples import CLASS_NAMES, Sample
+from training.split import Splits
 
 MOST_CACHED = 20_000
 """Scans that are kept decoded in memory, 0.3 MB each; larger sets are read from disk every time."""
@@ -97,3 +99,22 @@ def normalisation(samples: Sequence[Sample], serving: ServingConfig, most: int =
     chosen = samples[:: -(-len(samples) // most)]
     pixels = torch.stack([preprocess(read_scan(s.path), plain)[0] for s in chosen])
     return round(pixels.mean().item(), 3), round(pixels.std().item(), 3)
+
+
+def classification_sets(
+    splits: Splits, size: tuple[int, int], *, strength: float, seed: int, quiet: bool
+) -> tuple[ScanDataset, ScanDataset]:
+    """(training, validation) scans in memory, normalised by the training scans; their `serving` says how.
+
+    Args:
+        size: (height, width) in pixels of the model's input.
+        strength, seed: of the training scans' augmentation.
+        quiet: no progress bar.
+    """
+    serving = ServingConfig(CLASS_NAMES, tuple(size))
+    mean, std = normalisation(splits.train, serving)
+    serving = replace(serving, mean=(mean,), std=(std,))
+    sets = ScanDataset(splits.train, serving, strength=strength, seed=seed), ScanDataset(splits.val, serving)
+    for dataset in sets:
+        dataset.warm(lambda indices: tqdm(indices, "reading scans", disable=quiet, leave=False))
+    return sets

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from octhub.hub import CheckpointError
 from octhub.mask import read_mask
-from octhub.metrics import SegmentationScore, confusion_matrix, segmentation_metrics
+from octhub.metrics import SegmentationScore, segmentation_metrics
 from octhub.predict import Segmenter
 from octhub.scan import ScanError
 from training.card import write_card
@@ -40,8 +40,7 @@ def evaluate(
     for scan in tqdm(scans, "evaluate", unit="scan", leave=False):
         ids = answer(scan)
         truth = read_mask(scan.mask, ids.shape, class_names)
-        score = SegmentationScore(confusion_matrix(ids, truth, len(class_names)), class_names)
-        scores.setdefault(scan.subject, []).append(score)
+        scores.setdefault(scan.subject, []).append(SegmentationScore.of(ids, truth, class_names))
     return segmentation_metrics(scores)
 
 

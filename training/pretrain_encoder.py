@@ -7,22 +7,18 @@ normal, and `encoder.safetensors` starts `training.train_unet --encoder`.
 import argparse
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import timm
 import torch
 from safetensors.torch import save_file
-from tqdm import tqdm
 
-from octhub.scan import ScanError
-from octhub.serving import ServingConfig
-from training.arguments import fit_options, optimisation_arguments, run_arguments
+from training.arguments import exit_status, fit_options, optimisation_arguments, recorded, run_arguments
 from training.classify_task import ClassifyTask, counts
-from training.dataset import ScanDataset, normalisation
+from training.dataset import classification_sets
 from training.encoder_start import RECORD
-from training.loop import RunError, device_name, fit, make_accelerator
-from training.samples import CLASS_NAMES, EXTRAS, DataError, digest
+from training.loop import device_name, fit, make_accelerator
+from training.samples import CLASS_NAMES, EXTRAS, digest
 from training.split import training_splits
 
 FILE = "encoder.safetensors"
@@ -46,13 +42,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    try:
-        pretrain(args)
-    except (DataError, ScanError, RunError, FloatingPointError) as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(pretrain, parse_args(argv))
 
 
 def pretrain(args: argparse.Namespace) -> None:
@@ -62,20 +52,12 @@ def pretrain(args: argparse.Namespace) -> None:
     accelerator.print(f"train {counts(splits.train)}, val {counts(splits.val)}")
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
-    serving = ServingConfig(CLASS_NAMES, tuple(args.size))
-    mean, std = normalisation(splits.train, serving)
-    serving = replace(serving, mean=(mean,), std=(std,))
+    train_set, val_set = classification_sets(
+        splits, args.size, strength=1, seed=args.seed, quiet=not accelerator.is_main_process
+    )
     model = timm.create_model(args.encoder, in_chans=1, num_classes=len(CLASS_NAMES))
     if args.channels_last:
         model = model.to(memory_format=torch.channels_last)
-    train_set, val_set = (
-        ScanDataset(splits.train, serving, strength=1, seed=args.seed),
-        ScanDataset(splits.val, serving),
-    )
-    for dataset in (train_set, val_set):
-        dataset.warm(
-            lambda indices: tqdm(indices, "reading scans", disable=not accelerator.is_main_process, leave=False)
-        )
     task = ClassifyTask(
         train_set,
         val_set,
@@ -93,7 +75,7 @@ def pretrain(args: argparse.Namespace) -> None:
         fit_options(args),
         accelerator,
         keep=lambda best: save_encoder(best, args.out / FILE),
-        identity={"encoder": args.encoder, "size": list(args.size), "batch_size": args.batch_size, **data},
+        identity={**recorded(args), **data},
     )
     if accelerator.is_main_process:
         best = max(progress.history, key=lambda row: row["val_score"])

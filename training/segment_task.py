@@ -11,10 +11,10 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from octhub.mask import UNKNOWN, read_mask
-from octhub.metrics import SegmentationScore, confusion_matrix
+from octhub.metrics import SegmentationScore
 from octhub.preprocess import classes_to_scan, preprocess
 from octhub.scan import read_scan
-from training.mask_dataset import MaskDataset, class_frequencies
+from training.mask_dataset import MaskDataset, class_frequencies, inside
 from training.masked_scans import MaskedScan
 from training.samples import DataError
 
@@ -82,13 +82,12 @@ class SegmentTask:
             with torch.inference_mode(), accelerator.autocast():
                 logits = model(image[None].to(accelerator.device, memory_format=torch.channels_last)).float()
             size = logits.shape[2:]
-            ids = torch.from_numpy(truth[box.top : box.top + box.height, box.left : box.left + box.width]).long()
+            ids = torch.from_numpy(inside(truth, box)).long()
             ids = F.interpolate(ids[None, None].float(), size, mode="nearest-exact")[0].long().to(logits.device)
             losses.append(segmentation_loss(logits, ids, weights).item())
             offsets = torch.tensor(self.serving.logit_offsets, device=logits.device)[:, None, None]
             answer = classes_to_scan(logits[0] + offsets, box, truth.shape, UNKNOWN)
-            names = self.serving.class_names
-            scores.append(SegmentationScore(confusion_matrix(answer, truth, len(names)), names))
+            scores.append(SegmentationScore.of(answer, truth, self.serving.class_names))
         pooled = sum(scores[1:], scores[0])
         return {
             "loss": sum(losses) / len(losses),

@@ -10,21 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from octhub import __version__
-from octhub.hub import CheckpointError
 from octhub.metrics import classification_metrics
 from octhub.octnet import OctNet
-from octhub.scan import ScanError
 from octhub.serving import ServingConfig
-from training.arguments import NOT_RECIPE, fit_options, optimisation_arguments, run_arguments
+from training.arguments import exit_status, fit_options, optimisation_arguments, recorded, run_arguments
 from training.calibrate import fit_temperature
 from training.classify_task import ClassifyTask, counts
-from training.dataset import ScanDataset, normalisation
-from training.loop import RunError, device_name, fit, make_accelerator, replace_checkpoint
+from training.dataset import classification_sets
+from training.loop import device_name, fit, make_accelerator, replace_checkpoint
 from training.plots import plot_confusion, plot_history
-from training.samples import CLASS_NAMES, EXTRAS, DataError, digest
+from training.samples import CLASS_NAMES, EXTRAS, digest
 from training.split import training_splits
 
 
@@ -57,13 +54,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    try:
-        train_and_save(args)
-    except (DataError, ScanError, CheckpointError, RunError, FloatingPointError) as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(train_and_save, parse_args(argv))
 
 
 def train_and_save(args: argparse.Namespace) -> None:
@@ -77,18 +68,13 @@ def train_and_save(args: argparse.Namespace) -> None:
         accelerator.print(f"left out {splits.left_out} training scans that leak from test or validation")
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
-    serving = ServingConfig(CLASS_NAMES, tuple(args.size))
-    mean, std = normalisation(splits.train, serving)
-    serving = replace(serving, mean=(mean,), std=(std,))
+    train_set, val_set = classification_sets(
+        splits, args.size, strength=args.augment, seed=args.seed, quiet=not accelerator.is_main_process
+    )
+    serving = train_set.serving
     model = OctNet(num_classes=len(CLASS_NAMES), dropout=args.dropout, serving=serving)
     if args.channels_last:
         model = model.to(memory_format=torch.channels_last)
-    train_set = ScanDataset(splits.train, serving, strength=args.augment, seed=args.seed)
-    val_set = ScanDataset(splits.val, serving)
-    for dataset in (train_set, val_set):
-        dataset.warm(
-            lambda indices: tqdm(indices, "reading scans", disable=not accelerator.is_main_process, leave=False)
-        )
     task = ClassifyTask(
         train_set,
         val_set,
@@ -101,7 +87,7 @@ def train_and_save(args: argparse.Namespace) -> None:
     )
     options = fit_options(args)
     checkpoint = args.out / "checkpoint"
-    recipe = {k: v for k, v in sorted(vars(args).items()) if k not in NOT_RECIPE}
+    recipe = recorded(args)
     data = {"train": digest(splits.train), "val": digest(splits.val)}
     progress = fit(
         model,

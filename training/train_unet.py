@@ -13,15 +13,13 @@ from pathlib import Path
 import torch
 
 from octhub import __version__
-from octhub.hub import CheckpointError
-from octhub.scan import ScanError
 from octhub.serving import ServingConfig
 from octhub.unet import UNet
-from training.arguments import fit_options, optimisation_arguments, positive, recorded, run_arguments
+from training.arguments import exit_status, fit_options, optimisation_arguments, positive, recorded, run_arguments
 from training.class_offset import with_offset
 from training.encoder_start import IMAGENET, encoder_start
 from training.evaluate import read_training
-from training.loop import RunError, device_name, fit, make_accelerator, replace_checkpoint
+from training.loop import device_name, fit, make_accelerator, replace_checkpoint
 from training.mask_dataset import MaskDataset
 from training.masked_scans import (
     CLASSES,
@@ -114,13 +112,7 @@ def class_and_offset(text: str) -> tuple[str, float]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    try:
-        train_and_save(args)
-    except (DataError, ScanError, CheckpointError, RunError, FloatingPointError) as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(train_and_save, parse_args(argv))
 
 
 @dataclass(frozen=True)
@@ -148,9 +140,7 @@ def read_splits(args: argparse.Namespace) -> MaskedSplits:
     train, val = by_subject(rest, args.val or draw_subjects(rest, args.val_fraction, args.seed))
     second = []
     if args.second_masks and args.second_share:
-        wanted = {s.image for s in rest}
         second = masked_scans(args.data, masks=args.second_masks, subject=args.subject)
-        second = [s for s in second if s.image in wanted]
     extra, _ = by_subject([s for folder in args.extra for s in extra_scans(folder, names)], args.extra_test)
     if unknown := set(args.extra_unknown) - set(names):
         raise DataError(f"--extra-unknown {', '.join(sorted(unknown))}: expected a class of {', '.join(names)}")
