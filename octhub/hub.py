@@ -6,20 +6,12 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from huggingface_hub import PyTorchModelHubMixin
 from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from octhub.download import ARGUMENTS, DownloadError, HubSource, download
 from octhub.serving import ServingConfig
 
 CONFIG_VERSION = 1
@@ -31,16 +23,15 @@ DEFAULT_CLASSIFIER = "checkpoints/octnet-oct2017"
 DEFAULT_SEGMENTER = "checkpoints/unet-duke-dme"
 """The segmenter, likewise."""
 
-
-HUB_ARGUMENTS = ("revision", "token", "cache_dir", "local_files_only", "force_download")
-"""What `from_pretrained` passes on to huggingface_hub's downloads."""
+EMBEDDED = {"OctNet": DEFAULT_CLASSIFIER, "UNet": DEFAULT_SEGMENTER}
+"""By architecture: what to name when the Hub can't be reached."""
 
 BESIDE_PACKAGE = Path(__file__).resolve().parent.parent
 """In a clone of the repository, the folder that holds checkpoints/."""
 
 
 def locate(source: str | Path) -> str:
-    """A checkpoint's folder, or else the Hub repo id that `source` must be.
+    """A checkpoint's folder, or else the Hub repo that `source` must be: "owner/name", or "owner/name@revision".
 
     "checkpoints/NAME" is looked for in the current folder, then beside the package, so that it works from anywhere.
 
@@ -60,6 +51,10 @@ def locate(source: str | Path) -> str:
 
 class CheckpointError(ValueError):
     """A checkpoint that can't be found or can't be used; the message says what was found and expected."""
+
+
+class WeightsError(ValueError):
+    """Weights that don't fit; who catches it names their source."""
 
 
 CARD = """---
@@ -121,62 +116,58 @@ class CheckpointMixin(
         save_file(tensors, save_directory / SAFETENSORS_SINGLE_FILE, metadata={"format": "pt"})
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs):
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *, revision: str | None = None, **kwargs):
         """Load a checkpoint in eval mode, strictly.
 
         Args:
-            pretrained_model_name_or_path: a folder, or a Hub repo "owner/name".
-            revision, token, cache_dir, local_files_only, force_download: as in huggingface_hub.
+            pretrained_model_name_or_path: a folder, a Hub repo "owner/name", or "owner/name@revision".
+            revision: a branch, a tag or a commit of the repo; the newest by default. Nothing to a folder.
+            token, cache_dir, local_files_only, force_download: as in huggingface_hub.
             map_location: the device to load to; "cpu" by default.
 
         Raises:
             CheckpointError: nothing there, another architecture, missing or extra tensors, a damaged file.
         """
         source = locate(pretrained_model_name_or_path)
-        path = _find_config(source, {k: v for k, v in kwargs.items() if k in HUB_ARGUMENTS})
+        hub_kwargs = {key: kwargs.pop(key) for key in ARGUMENTS if key in kwargs}
+        folder = Path(source) if os.path.isdir(source) else cls._download(source, revision, hub_kwargs)
+        missing = [n for n in (CONFIG_NAME, SAFETENSORS_SINGLE_FILE) if not (folder / n).is_file()]
+        if missing:
+            raise CheckpointError(f"{source}: no {' and no '.join(missing)} in this folder")
         try:
-            cls._check_config(source, json.loads(Path(path).read_text(encoding="utf-8")))
-            return super().from_pretrained(source, **kwargs)
+            cls._check_config(source, json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8")))
+            return super().from_pretrained(folder, **kwargs)
         except CheckpointError:
             raise
         except (json.JSONDecodeError, UnicodeDecodeError) as e:
             raise CheckpointError(f"{source}: {CONFIG_NAME} is not JSON: {e}") from e
-        except EntryNotFoundError as e:
-            raise CheckpointError(f"{source}: the Hub repo has no {SAFETENSORS_SINGLE_FILE}, expected one") from e
+        except WeightsError as e:
+            raise CheckpointError(f"{source}: {SAFETENSORS_SINGLE_FILE}: {e}") from e
         except (TypeError, ValueError, AttributeError) as e:
             raise CheckpointError(f"{source}: {CONFIG_NAME} does not fit {cls.__name__}: {e}") from e
 
     @classmethod
-    def _from_pretrained(
-        cls,
-        *,
-        model_id,
-        revision,
-        cache_dir,
-        force_download,
-        local_files_only,
-        token,
-        map_location="cpu",
-        **model_kwargs,
-    ):
-        if os.path.isdir(model_id):
-            path = os.path.join(model_id, SAFETENSORS_SINGLE_FILE)
-        else:
-            path = hf_hub_download(
-                model_id,
-                SAFETENSORS_SINGLE_FILE,
-                revision=revision,
-                cache_dir=cache_dir,
-                force_download=force_download,
-                local_files_only=local_files_only,
-                token=token,
-            )
-        model = cls(**model_kwargs)
+    def _download(cls, source: str, revision: str | None, hub_kwargs: dict) -> Path:
+        """The folder in the cache that holds config and weights of one revision."""
         try:
-            tensors = load_file(path)
+            repo = HubSource.parse(source, revision)
+            return download(repo, (CONFIG_NAME, SAFETENSORS_SINGLE_FILE), **hub_kwargs)
+        except ValueError as e:
+            ours = EMBEDDED.get(cls.__name__)
+            hint = f"; {ours} works without the Hub" if ours and isinstance(e, DownloadError) else ""
+            raise CheckpointError(f"{e}{hint}") from e
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id, map_location="cpu", **kwargs):
+        """Called by the mixin, with a folder and the constructor's arguments from config.json."""
+        for name in ("revision", "cache_dir", "force_download", "local_files_only", "token"):
+            kwargs.pop(name, None)
+        model = cls(**kwargs)
+        try:
+            tensors = load_file(Path(model_id) / SAFETENSORS_SINGLE_FILE)
         except (SafetensorError, OSError) as e:
-            raise CheckpointError(f"{path}: not a whole safetensors file: {e}") from e
-        _check_tensors(path, tensors, model.state_dict())
+            raise WeightsError(f"not a whole safetensors file: {e}") from e
+        _check_tensors(tensors, model.state_dict())
         model.load_state_dict(tensors, strict=True)
         return model.to(map_location).eval()
 
@@ -200,35 +191,7 @@ class CheckpointMixin(
             raise CheckpointError(f"{model_id}: {CONFIG_NAME} has unknown keys {unknown}")
 
 
-def _find_config(source: str, hub_kwargs: dict) -> str:
-    """The path of a checkpoint's config.json; the mixin would pass over one that can't be had."""
-    if os.path.isdir(source):
-        missing = [n for n in (CONFIG_NAME, SAFETENSORS_SINGLE_FILE) if not os.path.isfile(os.path.join(source, n))]
-        if missing:
-            raise CheckpointError(f"{source}: no {' and no '.join(missing)} in this folder")
-        return os.path.join(source, CONFIG_NAME)
-    try:
-        return hf_hub_download(source, CONFIG_NAME, **hub_kwargs)
-    except HFValidationError as e:
-        raise CheckpointError(f"{source}: neither a folder that exists nor a Hub repo 'owner/name'") from e
-    except GatedRepoError as e:
-        raise CheckpointError(f"{source}: this Hub repo is gated; ask for access, then `hf auth login`") from e
-    except RepositoryNotFoundError as e:
-        raise CheckpointError(f"{source}: no such Hub repo, or a private one that needs `hf auth login`") from e
-    except RevisionNotFoundError as e:
-        raise CheckpointError(f"{source}: the Hub repo has no revision {hub_kwargs.get('revision')!r}") from e
-    except LocalEntryNotFoundError as e:
-        raise CheckpointError(
-            f"{source}: not in the local cache and the Hub can't be reached; "
-            f"a folder such as {DEFAULT_CLASSIFIER} works without a network"
-        ) from e
-    except EntryNotFoundError as e:
-        raise CheckpointError(f"{source}: the Hub repo has no {CONFIG_NAME}, expected one") from e
-    except HfHubHTTPError as e:
-        raise CheckpointError(f"{source}: the Hub answered {str(e).strip().splitlines()[-1]}") from e
-
-
-def _check_tensors(path: str, found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+def _check_tensors(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
     """Stricter than load_state_dict, which makes up a batch norm's missing counter."""
     problems = []
     if missing := sorted(expected.keys() - found.keys()):
@@ -239,4 +202,4 @@ def _check_tensors(path: str, found: dict[str, torch.Tensor], expected: dict[str
         if found[name].shape != expected[name].shape:
             problems.append(f"{name} has shape {tuple(found[name].shape)}, expected {tuple(expected[name].shape)}")
     if problems:
-        raise CheckpointError(f"{path}: {'; '.join(problems)}")
+        raise WeightsError("; ".join(problems))

@@ -59,5 +59,5 @@ def test_without_a_network_a_local_checkpoint_is_named(tmp_path, extra):
     done = subprocess.run(
         [sys.executable, "-c", code], env=env, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
     )
-    assert "owner/name: not in the local cache" in done.stdout
+    assert "owner/name: config.json is not in the local cache" in done.stdout
     assert DEFAULT_CLASSIFIER in done.stdout
