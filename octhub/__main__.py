@@ -1,4 +1,5 @@
-"""Command line: `python -m octhub classify FILE_OR_FOLDER …`, `… segment FILE_OR_FOLDER … --out DIR`, `… verify`."""
+"""Command line: `python -m octhub classify FILE_OR_FOLDER …`, `… segment FILE_OR_FOLDER … --out DIR`,
+`… verify`, `… verify --url URL`."""
 
 import argparse
 import csv
@@ -10,19 +11,20 @@ from pathlib import Path
 from tqdm import tqdm
 
 from octhub import __version__
+from octhub.connect import WAKE_SECONDS, RemoteError
 from octhub.device import DeviceError
 from octhub.hub import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER, CheckpointError
 
 BAD_INPUT = 2
-"""Exit status when a scan, a checkpoint or an argument can't be used."""
+"""Exit status when a scan, a checkpoint, an argument or a running app can't be used."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; the exit status is 0, 1 (verify: the gallery disagrees) or 2 (bad input)."""
+    """Run a command; the exit status is 0, 1 (verify: the gallery disagrees) or 2 (bad input, or no app at --url)."""
     args = _parser().parse_args(argv)
     try:
         return args.run(args)
-    except (CheckpointError, DeviceError) as e:
+    except (CheckpointError, DeviceError, RemoteError) as e:
         print(f"error: {e}", file=sys.stderr)
     except OSError as e:  # the results can't be written
         print(f"error: {e.filename}: {e.strerror}" if e.filename else f"error: {e}", file=sys.stderr)
@@ -58,20 +60,36 @@ def _parser() -> argparse.ArgumentParser:
     verify = commands.add_parser("verify", help="replay the example gallery and compare with what it promises")
     verify.add_argument("--examples", type=Path, metavar="DIR", help="gallery with a manifest.json")
     verify.add_argument("--record", action="store_true", help="first make this checkpoint's answers the promise")
+    verify.add_argument("--url", metavar="URL", help="ask a running app, http(s)://… or a Space's owner/name")
+    verify.add_argument(
+        "--timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        help=f"with --url: how long the app may take to wake, and to answer ({WAKE_SECONDS:g})",
+    )
     verify.set_defaults(run=_verify)
 
     for command in (classify, segment):
         command.add_argument(
             "paths", nargs="+", type=Path, metavar="FILE_OR_FOLDER", help="folders are searched for images"
         )
-    checkpoint = {"metavar": "FOLDER_OR_REPO", "help": "checkpoint (%(default)s)"}
-    for command in (classify, verify):
-        command.add_argument("--classifier", default=DEFAULT_CLASSIFIER, **checkpoint)
-    for command in (segment, verify):
-        command.add_argument("--segmenter", default=DEFAULT_SEGMENTER, **checkpoint)
+    for option, default, command in (
+        ("--classifier", DEFAULT_CLASSIFIER, classify),
+        ("--segmenter", DEFAULT_SEGMENTER, segment),
+    ):
+        checkpoint = {"metavar": "FOLDER_OR_REPO", "help": f"checkpoint ({default})"}
+        command.add_argument(option, default=default, **checkpoint)
+        verify.add_argument(option, **checkpoint)  # None unless given, which it must not be with --url
     for command in (classify, segment, verify):
         command.add_argument("--device", help="cpu, cuda, mps; the best there is by default")
     return parser
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise ValueError
+    return seconds
 
 
 def _classify(args: argparse.Namespace) -> int:
@@ -178,24 +196,48 @@ def find_scans(paths: Iterable[Path]) -> Iterable[Path]:
 def _verify(args: argparse.Namespace) -> int:
     from octhub.gallery import EXAMPLES, GalleryError, load, record, replay
     from octhub.predict import Classifier, Segmenter
+    from octhub.remote import replay_app
 
+    if problem := _url_problem(args):
+        print(f"error: {problem}", file=sys.stderr)
+        return BAD_INPUT
     folder = args.examples or EXAMPLES
+    failed = set()
     try:
         examples = load(folder)
-        classifier = segmenter = None
-        if any(e.label for e in examples):
-            classifier = Classifier.from_pretrained(args.classifier, device=args.device)
-        if any(e.segment for e in examples):
-            segmenter = Segmenter.from_pretrained(args.segmenter, device=args.device)
-        outcomes = (record if args.record else replay)(classifier, folder, segmenter)
+        if args.url is not None:
+            outcomes = replay_app(args.url, examples, WAKE_SECONDS if args.timeout is None else args.timeout, _tell)
+        else:
+            classifier = segmenter = None
+            if any(e.label for e in examples):
+                source = DEFAULT_CLASSIFIER if args.classifier is None else args.classifier
+                classifier = Classifier.from_pretrained(source, device=args.device)
+            if any(e.segment for e in examples):
+                source = DEFAULT_SEGMENTER if args.segmenter is None else args.segmenter
+                segmenter = Segmenter.from_pretrained(source, device=args.device)
+            outcomes = (record if args.record else replay)(classifier, folder, segmenter)
+        for outcome in outcomes:
+            print(outcome if args.url is None else outcome.timed(), flush=True)
+            if not outcome.ok:
+                failed.add(outcome.example)
     except GalleryError as e:
         print(f"error: {e}", file=sys.stderr)
         return BAD_INPUT
-    for outcome in outcomes:
-        print(outcome)
-    failed = len({o.example for o in outcomes if not o.ok})
-    print(f"{len(examples) - failed} of {len(examples)} examples agree with the manifest")
+    where = "" if args.url is None else f" at {args.url}"
+    print(f"{len(examples) - len(failed)} of {len(examples)} examples agree with the manifest{where}")
     return 1 if failed else 0
+
+
+def _url_problem(args: argparse.Namespace) -> str:
+    """What is wrong with --url and the options beside it; empty when nothing is."""
+    if args.url is None:
+        return "" if args.timeout is None else "--timeout without --url, expected both or none"
+    own = [name for name in ("record", "classifier", "segmenter", "device") if getattr(args, name) not in (None, False)]
+    return f"--{', --'.join(own)} with --url: the app there has its own models" if own else ""
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

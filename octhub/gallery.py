@@ -11,13 +11,14 @@ probability, miou, pixels and the tolerances may be left out: `record` writes th
 
 import hashlib
 import json
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from octhub.predict import Classifier, Segmenter
+from octhub.predict import Classification, Classifier, Segmentation, Segmenter
 from octhub.promise import ClassPromise, MaskPromise
-from octhub.scan import ScanError
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 """The gallery of the repository, beside the package."""
@@ -63,12 +64,20 @@ class Example:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one promise came out: what was found and expected, in words; `problem` is empty when they agree."""
+    """How one promise came out.
+
+    Attributes:
+        example: whose promise it is.
+        problem: what is wrong; empty when all agrees.
+        found, expected: the figures, in words.
+        seconds: how long the answer took; None where nobody was asked.
+    """
 
     example: Example
     problem: str
     found: str = ""
     expected: str = ""
+    seconds: float | None = None
 
     @property
     def ok(self) -> bool:
@@ -80,6 +89,10 @@ class Outcome:
         if self.expected:
             line += f" (expected {self.expected})"
         return line if self.ok else f"{line}: {self.problem}"
+
+    def timed(self) -> str:
+        """The same after the seconds."""
+        return f"{'–' if self.seconds is None else f'{self.seconds:.2f}':>6} s  {self}"
 
 
 def load(folder: Path = EXAMPLES) -> list[Example]:
@@ -102,16 +115,30 @@ def replay(classifier: Classifier | None, folder: Path = EXAMPLES, segmenter: Se
     Raises:
         GalleryError: no manifest, or one that isn't as expected.
     """
-    outcomes = []
-    for example in load(folder):
+    classify = None if classifier is None else lambda example: classifier(example.path)
+    segment = None if segmenter is None else lambda example: segmenter(example.path)
+    return list(judge(load(folder), classify, segment))
+
+
+def judge(
+    examples: Sequence[Example],
+    classify: Callable[[Example], Classification] | None,
+    segment: Callable[[Example], Segmentation] | None,
+) -> Iterator[Outcome]:
+    """Compare answers, from wherever they come, with the examples' promises, one after the other.
+
+    Args:
+        classify, segment: the answer for an example; a ValueError is why there is none. The promises of one that is
+            None are left out.
+    """
+    for example in examples:
         if problem := _files_problem(example):
-            outcomes.append(Outcome(example, problem))
+            yield Outcome(example, problem)
             continue
-        if example.label is not None and classifier is not None:
-            outcomes.append(_classify(classifier, example))
-        if example.segment is not None and segmenter is not None:
-            outcomes.append(_segment(segmenter, example, example.segment))
-    return outcomes
+        if example.label is not None and classify is not None:
+            yield _timed(_classify, classify, example)
+        if example.segment is not None and segment is not None:
+            yield _timed(_segment, segment, example, example.segment)
 
 
 def record(classifier: Classifier | None, folder: Path = EXAMPLES, segmenter: Segmenter | None = None) -> list[Outcome]:
@@ -181,12 +208,18 @@ def _files_problem(example: Example) -> str:
     return ""
 
 
-def _classify(classifier: Classifier, example: Example) -> Outcome:
+def _timed(judge_one: Callable[..., Outcome], *args) -> Outcome:
+    started = time.perf_counter()
+    outcome = judge_one(*args)
+    return replace(outcome, seconds=time.perf_counter() - started)
+
+
+def _classify(classify: Callable[[Example], Classification], example: Example) -> Outcome:
     promised = example.probability
     expected = example.label if promised is None else f"{example.label} {promised:.4f} ± {example.tolerance:g}"
     try:
-        answer = classifier(example.path)
-    except ScanError as e:
+        answer = classify(example)
+    except ValueError as e:
         return Outcome(example, str(e), expected=expected)
     probability = answer.probabilities.get(example.label, float("nan"))
     problem = _difference("probability", probability, promised, example.tolerance)
@@ -195,11 +228,13 @@ def _classify(classifier: Classifier, example: Example) -> Outcome:
     return Outcome(example, problem, f"{answer.label:7} {probability:.4f}", expected)
 
 
-def _segment(segmenter: Segmenter, example: Example, promise: MaskPromise | ClassPromise) -> Outcome:
+def _segment(
+    segment: Callable[[Example], Segmentation], example: Example, promise: MaskPromise | ClassPromise
+) -> Outcome:
     unknown = promise.promised is None
     expected = promise.FIGURE if unknown else f"{promise.show(promise.promised)} ± {promise.allowed:g}"
     try:
-        found = promise.measure(segmenter(example.path))
+        found = promise.measure(segment(example))
     except ValueError as e:  # the scan's, the mask's, or a class that isn't there
         return Outcome(example, str(e), expected=expected)
     problem = _difference(promise.FIGURE, found, promise.promised, promise.allowed)
