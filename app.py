@@ -18,6 +18,7 @@ from classify_tab import classify_tab
 from octhub import CheckpointError, Classifier, Segmenter
 from octhub.gallery import EXAMPLES, Example, load
 from octhub.hub import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER
+from octhub.pins import read_pins
 from octhub.scan import MAX_BYTES
 from segment_tab import segment_tab
 
@@ -76,17 +77,18 @@ def build_demo(classifier: Classifier, segmenter: Segmenter | None = None) -> gr
 
 
 def options(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line, with defaults from the environment."""
+    """The command line, with defaults from the environment; a Space's models.json says which models are its own."""
     env = os.environ
+    models = {"classifier": DEFAULT_CLASSIFIER, "segmenter": DEFAULT_SEGMENTER, **read_pins(HERE)}
     parser = argparse.ArgumentParser(description="The octhub web demo.")
     parser.add_argument(
         "--classifier",
-        default=env.get("OCTHUB_CLASSIFIER", DEFAULT_CLASSIFIER),
-        help="checkpoint folder or Hub repo 'owner/name' (env OCTHUB_CLASSIFIER; default %(default)s)",
+        default=env.get("OCTHUB_CLASSIFIER", models["classifier"]),
+        help="checkpoint folder or Hub repo 'owner/name@revision' (env OCTHUB_CLASSIFIER; default %(default)s)",
     )
     parser.add_argument(
         "--segmenter",
-        default=env.get("OCTHUB_SEGMENTER", DEFAULT_SEGMENTER),
+        default=env.get("OCTHUB_SEGMENTER", models["segmenter"]),
         help="likewise, for the Segment tab (env OCTHUB_SEGMENTER; default %(default)s)",
     )
     parser.add_argument(
@@ -106,8 +108,8 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the options, load the checkpoints and serve until stopped."""
-    args = options(argv)
     try:
+        args = options(argv)
         classifier = Classifier.from_pretrained(args.classifier)
         segmenter = Segmenter.from_pretrained(args.segmenter)
     except CheckpointError as e:

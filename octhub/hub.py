@@ -154,7 +154,8 @@ class CheckpointMixin(
             return download(repo, (CONFIG_NAME, SAFETENSORS_SINGLE_FILE), **hub_kwargs)
         except ValueError as e:
             ours = EMBEDDED.get(cls.__name__)
-            hint = f"; {ours} works without the Hub" if ours and isinstance(e, DownloadError) else ""
+            is_here = ours and (BESIDE_PACKAGE / ours).is_dir()  # in a clone; a Space or an installed package has none
+            hint = f"; {ours} works without the Hub" if is_here and isinstance(e, DownloadError) else ""
             raise CheckpointError(f"{e}{hint}") from e
 
     @classmethod

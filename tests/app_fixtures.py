@@ -1,11 +1,14 @@
 """The running app, browsers and API clients for its tests: one server for all of them (fixtures; see conftest.py)."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -69,29 +72,44 @@ def segmenter(segmenter_folder):
 def server(root, tmp_path_factory, segmenter_folder):
     """The app on loopback, started from another folder, without a Hub: its URL and where it keeps uploads."""
     home = tmp_path_factory.mktemp("server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     env = {k: v for k, v in os.environ.items() if not k.startswith(("OCTHUB_", "GRADIO_", "SPACE_"))}
     env |= {"HF_HUB_OFFLINE": "1", "GRADIO_TEMP_DIR": str(home / "uploads"), "PYTHONUNBUFFERED": "1"}
-    log = home / "log"
-    with log.open("w") as out:
-        command = [sys.executable, str(root / "app.py"), "--port", str(port), "--segmenter", str(segmenter_folder)]
-        process = subprocess.Popen(command, cwd=home, env=env, stdout=out, stderr=subprocess.STDOUT)
+    command = [sys.executable, str(root / "app.py"), "--port", str(port), "--segmenter", str(segmenter_folder)]
     url = f"http://127.0.0.1:{port}"
+    with serving(command, url, home, env, home / "log"):
+        yield SimpleNamespace(url=url, uploads=home / "uploads", log=home / "log")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def serving(
+    command: list[str], url: str, cwd: Path, env: dict[str, str], log: Path, patience: float = 120
+) -> Iterator[None]:
+    """A server's process, from its first answer at `url`, within `patience` seconds, to the end of the context."""
+    with log.open("w") as out:
+        options = {"stdout": out, "stderr": subprocess.STDOUT, "start_new_session": True}
+        process = subprocess.Popen(command, cwd=cwd, env=env, **options)
     try:
-        _await(url, process, log)
-        yield SimpleNamespace(url=url, uploads=home / "uploads", log=log)
+        _await(url, process, log, patience)
+        yield
     finally:
         process.terminate()
         try:
             process.wait(20)
         except subprocess.TimeoutExpired:
             process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # its forks, which outlive it on ZeroGPU
 
 
-def _await(url: str, process: subprocess.Popen, log: Path) -> None:
-    deadline = time.monotonic() + 120
+def _await(url: str, process: subprocess.Popen, log: Path, patience: float) -> None:
+    deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         assert process.poll() is None, f"the app ended:\n{log.read_text()[-2000:]}"
         try:
@@ -99,7 +117,7 @@ def _await(url: str, process: subprocess.Popen, log: Path) -> None:
             return
         except OSError:
             time.sleep(0.3)
-    pytest.fail(f"the app did not answer within two minutes:\n{log.read_text()[-2000:]}")
+    pytest.fail(f"the app did not answer within {patience:g} seconds:\n{log.read_text()[-2000:]}")
 
 
 @pytest.fixture(scope="session")
