@@ -1,7 +1,5 @@
 """The tables of a comparison of segmenters, in Markdown, from its comparison.json."""
 
-from training.figures import shown
-
 
 def tables(figures: dict) -> dict[str, str]:
     """ "models", "classes" and "noise": the tables in Markdown."""
@@ -21,7 +19,7 @@ def model_table(figures: dict) -> str:
             f"| {speed['seconds']:.3f} | {speed['ratio']:.2f} | {m['training_seconds'] / 60:.0f} min |"
         )
     if human := figures["human"]:
-        rows.append(f"| second grader | {shown(human['miou'])} | {shown(human['pixel_accuracy'])} | | | | |")
+        rows.append(f"| second grader | {_four(human['miou'])} | {_four(human['pixel_accuracy'])} | | | | |")
     return "\n".join(rows)
 
 
@@ -32,22 +30,27 @@ def class_table(figures: dict) -> str:
     rows = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
     for name in next(iter(models.values()))["iou"]:
         cells = [_spread(m["iou"][name]) for m in models.values()]
-        rows.append(f"| {name} | {' | '.join(cells + ([shown(human['per_class'][name]['iou'])] if human else []))} |")
+        rows.append(f"| {name} | {' | '.join(cells + ([_four(human['per_class'][name]['iou'])] if human else []))} |")
     return "\n".join(rows)
 
 
 def noise_table(figures: dict) -> str:
-    """mIoU under each noise, from none to strong."""
+    """mIoU without noise, then under each, from weak to strong."""
     models = figures["models"]
     rows = [f"| noise | strength | {' | '.join(models)} |", "|---" * (2 + len(models)) + "|"]
     for kind, noise in figures["noise"].items():
-        for level, strength in enumerate(("none", *noise["strengths"])):
-            cells = [shown(m["noise"][kind][level]) for m in models.values()]
-            rows.append(f"| {kind} ({noise['unit']}) | {strength} | {' | '.join(cells)} |")
+        for level, strength in enumerate(("", *noise["strengths"])):
+            cells = " | ".join(_four(m["noise"][kind][level]) for m in models.values())
+            if level:
+                rows.append(f"| {kind} ({noise['unit']}) | {strength:g} | {cells} |")
+            elif len(rows) == 2:
+                rows.append(f"| none | | {cells} |")
     return "\n".join(rows)
 
 
 def _spread(row: dict) -> str:
-    if row["mean"] is None:
-        return "–"
-    return f"{row['mean']:.4f}" + (f" ± {row['sd']:.4f}" if row["sd"] is not None else "")
+    return _four(row["mean"]) + ("" if row["sd"] is None else f" ± {_four(row['sd'])}")
+
+
+def _four(figure: float | None) -> str:
+    return "–" if figure is None else f"{figure:.4f}"

@@ -20,6 +20,10 @@ from training.card import write_card
 from training.figures import shown
 from training.plots import plot_confusion
 from training.samples import DataError, Sample, digest, oct2017, octdl, sha256
+from training.stages import read_training
+
+METRICS = "metrics.json"
+"""In a checkpoint's folder: every figure that was measured."""
 
 
 def evaluate(classifier: Classifier, samples: list[Sample], data: str, split: str) -> dict:
@@ -45,25 +49,26 @@ def evaluate(classifier: Classifier, samples: list[Sample], data: str, split: st
 
 def record(checkpoint: Path, key: str, figures: dict) -> None:
     """Put one evaluation into the checkpoint's metrics.json; figures of other weights or settings are dropped."""
-    path = checkpoint / "metrics.json"
+    metrics = read_metrics(checkpoint)
+    metrics["evaluations"][key] = figures
+    write_metrics(checkpoint, metrics)
+
+
+def record_beside(checkpoint: Path, name: str, found: dict | list) -> None:
+    """Put what isn't an evaluation, such as an audit, beside them; the same is dropped."""
+    write_metrics(checkpoint, {**read_metrics(checkpoint), name: found})
+
+
+def read_metrics(checkpoint: Path) -> dict:
+    """A checkpoint's metrics.json, if it is of these weights and this configuration, and else an empty one."""
+    path = checkpoint / METRICS
     measured = {n: sha256(checkpoint / n) for n in ("model.safetensors", "config.json")}
     metrics = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if metrics.get("sha256") != measured:
-        metrics = {"sha256": measured, "evaluations": {}}
-    metrics["evaluations"][key] = figures
-    path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    return metrics if metrics.get("sha256") == measured else {"sha256": measured, "evaluations": {}}
 
 
-def read_training(checkpoint: Path) -> dict:
-    """A checkpoint's training.json.
-
-    Raises:
-        DataError: there is none.
-    """
-    path = checkpoint / "training.json"
-    if not path.is_file():
-        raise DataError(f"{checkpoint}: no training.json, expected a checkpoint that octhub's training wrote")
-    return json.loads(path.read_text(encoding="utf-8"))
+def write_metrics(checkpoint: Path, metrics: dict) -> None:
+    (checkpoint / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
 
 
 def main(argv: list[str] | None = None) -> int:

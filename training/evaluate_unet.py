@@ -25,6 +25,7 @@ from training.masked_scans import (
     MaskedScan,
     by_subject,
     check_unseen,
+    image_digests,
     masked_digest,
     masked_scans,
     split_column,
@@ -101,9 +102,9 @@ def main(argv: list[str] | None = None) -> int:
     except (DataError, CheckpointError, ScanError) as e:
         print(f"error: {e}", file=sys.stderr)
         return 2
-    split = f"subjects {', '.join(args.test)}" if args.test else "test"
+    split = f"subject{'s' * (len(args.test) > 1)} {', '.join(args.test)}" if args.test else "test"
     about = {"data": args.title, "split": split, "split_sha256": masked_digest(scans)}
-    record(args.checkpoint, args.name, {**about, **figures, "human": human})
+    record(args.checkpoint, args.name, {**about, **figures, "human": human, "images": image_digests(scans)})
     print_figures(figures, human)
     write_card(args.checkpoint)
     return 0

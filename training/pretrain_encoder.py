@@ -86,6 +86,9 @@ def pretrain(args: argparse.Namespace) -> None:
             "seconds": round(sum(row["seconds"] for row in progress.history), 1),
             "epochs": args.epochs,
             "val_accuracy": best["val_accuracy"],
+            "recipe": recorded(args),
+            "data": args.data.resolve().name,
+            "extra": [p.name for p in args.extra],
             **data,
         }
         (args.out / RECORD).write_text(json.dumps(record, indent=2) + "\n")

@@ -15,6 +15,7 @@ from octhub import __version__
 from octhub.metrics import classification_metrics
 from octhub.octnet import OctNet
 from octhub.serving import ServingConfig
+from training import golden
 from training.arguments import exit_status, fit_options, optimisation_arguments, recorded, run_arguments
 from training.calibrate import fit_temperature
 from training.classify_task import ClassifyTask, counts
@@ -114,12 +115,14 @@ def train_and_save(args: argparse.Namespace) -> None:
             "seconds": round(sum(row["seconds"] for row in progress.history), 1),
             "recipe": recipe,
             "left_out": splits.left_out,
+            "data": args.data.resolve().name,
             "extra": [p.name for p in args.extra],
             "train": {"counts": counts(splits.train), "sha256": data["train"]},
             "val": {"counts": counts(splits.val), "sha256": data["val"], "metrics": val_metrics},
             "best_epoch": max(progress.history, key=lambda row: row["val_score"])["epoch"],
         }
         (checkpoint / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+        golden.record(checkpoint)
         print(f"saved in {checkpoint}")
     accelerator.end_training()
 

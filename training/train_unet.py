@@ -15,6 +15,7 @@ import torch
 from octhub import __version__
 from octhub.serving import ServingConfig
 from octhub.unet import UNet
+from training import golden
 from training.arguments import exit_status, fit_options, optimisation_arguments, positive, recorded, run_arguments
 from training.class_offset import with_offset
 from training.encoder_start import IMAGENET, encoder_start
@@ -36,6 +37,7 @@ from training.masked_scans import (
 from training.plots import plot_history
 from training.samples import DataError, sha256
 from training.segment_task import SegmentTask
+from training.stages import stages_before
 
 
 def data_arguments(data) -> None:
@@ -219,6 +221,7 @@ def train_and_save(args: argparse.Namespace) -> None:
         accelerator.print(f"encoder start: {start}")
         if tensors:
             model.load_encoder(tensors)
+    before = stages_before(args.start or args.encoder)
     if args.channels_last:
         model = model.to(memory_format=torch.channels_last)
     task = SegmentTask(dataset, splits.val, batch_size=args.batch_size, workers=args.workers, balance=args.balance)
@@ -247,7 +250,9 @@ def train_and_save(args: argparse.Namespace) -> None:
             "torch": torch.__version__,
             "hardware": f"{accelerator.num_processes} × {device_name(accelerator.device)}",
             "seconds": round(sum(row["seconds"] for row in progress.history), 1),
+            "before": before,
             "recipe": recipe,
+            "data": args.data.resolve().name,
             "extra": [p.name for p in args.extra],
             **{
                 "extra_scans" if side == "extra" else side: {
@@ -262,6 +267,7 @@ def train_and_save(args: argparse.Namespace) -> None:
             "chosen": {k: v for k, v in chosen.items() if k == "epoch" or (splits.val and k.startswith("val_"))},
         }
         (checkpoint / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+        golden.record(checkpoint)
         print(f"saved in {checkpoint}")
     accelerator.end_training()
 
