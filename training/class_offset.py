@@ -13,17 +13,17 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from octhub.hub import CheckpointError
 from octhub.mask import UNKNOWN, read_mask
 from octhub.metrics import SegmentationScore
 from octhub.predict import served_logits
 from octhub.preprocess import classes_to_scan, preprocess
-from octhub.scan import ScanError, read_scan
+from octhub.scan import read_scan
 from octhub.serving import ServingConfig
 from octhub.unet import UNet
-from training.evaluate import read_training
+from training.arguments import exit_status
 from training.masked_scans import SUBJECT, MaskedScan, by_subject, check_unseen, masked_scans
 from training.samples import DataError
+from training.stages import read_training
 
 OFFSETS = (0.0, -0.5, -1.0, -1.5, -2.0, -3.0)
 
@@ -68,17 +68,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--masks", default="masks", help="its folder of masks (%(default)s)")
     parser.add_argument("--subject", default=SUBJECT, help="regular expression: its first group is a file's subject")
     parser.add_argument("--val", nargs="+", required=True, metavar="SUBJECT", help="the subjects to validate on")
-    args = parser.parse_args(argv)
-    try:
-        _, scans = by_subject(masked_scans(args.data, masks=args.masks, subject=args.subject), args.val)
-        check_unseen(scans, read_training(args.checkpoint))
-        model = UNet.from_pretrained(args.checkpoint)
-        for offset, score in sweep(model, args.class_name, scans).items():
-            print(f"{offset:+.1f}: mIoU {score.miou:.4f}, IoU of {args.class_name} {score.iou[args.class_name]:.4f}")
-    except (DataError, CheckpointError, ScanError) as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(measure_offsets, parser.parse_args(argv))
+
+
+def measure_offsets(args: argparse.Namespace) -> None:
+    """The whole command."""
+    _, scans = by_subject(masked_scans(args.data, masks=args.masks, subject=args.subject), args.val)
+    check_unseen(scans, read_training(args.checkpoint))
+    model = UNet.from_pretrained(args.checkpoint)
+    for offset, score in sweep(model, args.class_name, scans).items():
+        print(f"{offset:+.1f}: mIoU {score.miou:.4f}, IoU of {args.class_name} {score.iou[args.class_name]:.4f}")
 
 
 if __name__ == "__main__":

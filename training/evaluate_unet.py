@@ -18,7 +18,7 @@ from octhub.metrics import SegmentationScore, segmentation_metrics
 from octhub.predict import Segmenter
 from octhub.scan import ScanError
 from training.card import write_card
-from training.evaluate import read_training, record
+from training.evaluate import record
 from training.figures import shown
 from training.masked_scans import (
     SUBJECT,
@@ -31,6 +31,7 @@ from training.masked_scans import (
     split_column,
 )
 from training.samples import DataError
+from training.stages import read_training
 
 
 def evaluate(

@@ -17,12 +17,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from octhub.__main__ import find_scans
-from octhub.hub import CheckpointError
 from octhub.mask import UNKNOWN
 from octhub.predict import served_logits
 from octhub.preprocess import classes_to_scan, preprocess, to_scan
-from octhub.scan import ScanError, read_scan
+from octhub.scan import read_scan
 from octhub.unet import UNet
+from training.arguments import exit_status
 from training.masked_scans import CLASSES
 from training.samples import DataError
 
@@ -30,11 +30,11 @@ from training.samples import DataError
 def pseudo_mask(models: Sequence[UNet], pixels: np.ndarray, confidence: float) -> np.ndarray:
     """(H, W) float scan → (H, W) uint8 ids of the likeliest classes in the mean of the models' probabilities; 255 where
     no class has more than `confidence`."""
-    logits = 0
+    total = 0
     for model in models:
         input, box = preprocess(pixels, model.serving)
-        logits = logits + served_logits(model, input, model.serving).softmax(0)
-    mean = logits / len(models)
+        total = total + served_logits(model, input, model.serving).softmax(0)
+    mean = total / len(models)
     mask = classes_to_scan(mean, box, pixels.shape, UNKNOWN)
     sure = to_scan(mean.max(0).values, box, pixels.shape) > confidence
     return np.where(sure, mask, np.uint8(UNKNOWN))
@@ -67,16 +67,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--scans", type=Path, nargs="+", required=True, help="files and folders of scans")
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
     parser.add_argument("--confidence", type=float, default=0.5, help="leave out less sure pixels (%(default)s)")
-    args = parser.parse_args(argv)
-    try:
-        models = [UNet.from_pretrained(c).to(memory_format=torch.channels_last) for c in args.checkpoints]
-        if len({m.serving.class_names for m in models}) > 1:
-            raise DataError("the checkpoints have different classes")
-        print(f"{write(models, find_scans(args.scans), args.out, args.confidence)} scans labelled in {args.out}")
-    except (CheckpointError, DataError, ScanError) as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(label, parser.parse_args(argv))
+
+
+def label(args: argparse.Namespace) -> None:
+    """The whole command."""
+    models = [UNet.from_pretrained(c).to(memory_format=torch.channels_last) for c in args.checkpoints]
+    if len({m.serving.class_names for m in models}) > 1:
+        raise DataError("the checkpoints have different classes")
+    print(f"{write(models, find_scans(args.scans), args.out, args.confidence)} scans labelled in {args.out}")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from training import golden
 from training.arguments import exit_status, fit_options, optimisation_arguments, positive, recorded, run_arguments
 from training.class_offset import with_offset
 from training.encoder_start import IMAGENET, encoder_start
-from training.evaluate import read_training
 from training.loop import device_name, fit, make_accelerator, replace_checkpoint
 from training.mask_dataset import MaskDataset
 from training.masked_scans import (
@@ -37,7 +36,7 @@ from training.masked_scans import (
 from training.plots import plot_history
 from training.samples import DataError, sha256
 from training.segment_task import SegmentTask
-from training.stages import stages_before
+from training.stages import read_training, stages_before
 
 
 def data_arguments(data) -> None:
