@@ -44,7 +44,7 @@ def locate(source: str | Path) -> str:
         folder = BESIDE_PACKAGE / folder
     if folder.is_dir():
         return str(folder)
-    if ours or isinstance(source, Path) or source.startswith((".", "/", "~")) or source.count("/") > 1:
+    if ours or isinstance(source, Path) or source.startswith((".", "/", "~")) or source.split("@")[0].count("/") > 1:
         raise CheckpointError(f"{source}: no such folder, expected a checkpoint's folder or a Hub repo 'owner/name'")
     return source
 

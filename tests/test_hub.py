@@ -30,7 +30,8 @@ def test_committed_checkpoint_holds_no_path_and_no_pickle():
 
 
 def test_repo_ids_stay_and_paths_are_checked():
-    assert locate("owner/name") == "owner/name"
+    for repo in ("owner/name", "owner/name@v1", "owner/name@refs/pr/1"):
+        assert locate(repo) == repo
     for source in ("./nowhere", "/nowhere/at/all", "checkpoints/nowhere", "a/b/c", Path("owner/name")):
         with pytest.raises(CheckpointError, match="no such folder"):
             locate(source)
