@@ -39,7 +39,8 @@ class NotYet(Exception):
 def connect(address: str, timeout: float, tell: Callable[[str], None] = print) -> Iterator["Client"]:
     """A client of the app at an address. What it downloads lies in a folder that goes with it.
 
-    The Hugging Face token, if there is one, is sent to Hugging Face alone: gradio_client would send it to any address.
+    The Hugging Face token, if there is one, is sent to a Space that refuses to answer without it: gradio_client
+    would send it to any address, and whoever owns a Space could read it there.
 
     Args:
         address: "http(s)://…" or the "owner/name" of a Space.
@@ -79,8 +80,14 @@ def _client(address: str, timeout: float, folder: str) -> "Client":
 
     url = _url(address)
     is_space = url.scheme == "https" and url.host.endswith(".hf.space")
-    token = None if is_space else False  # None: the one that `hf auth login` or HF_TOKEN has left
-    _check_config(address, url, timeout, token, is_space)
+    token = False
+    try:
+        _check_config(address, url, timeout, token, is_space)
+    except RemoteError:
+        if not is_space:
+            raise
+        token = None  # a private Space, perhaps: the one that `hf auth login` or HF_TOKEN has left
+        _check_config(address, url, timeout, token, is_space)
     try:
         return Client(
             str(url),

@@ -1,6 +1,7 @@
 """A file of a Hub repo on this disk, and its bytes as the Hub says they are."""
 
 import hashlib
+import os
 import re
 import warnings
 from dataclasses import dataclass
@@ -80,9 +81,9 @@ def _checked(source: HubSource, name: str, hub_kwargs: dict) -> Path:
     if not hub_kwargs.get("local_files_only"):
         try:
             path = _fetch(source, name, {**hub_kwargs, "force_download": True})
-        except DownloadError:
+        except DownloadError as e:
             _drop(path)
-            raise
+            raise DownloadError(f"{e} (the cached file was damaged, and was dropped)") from e
         if _is_whole(path):
             return path
     _drop(path)
@@ -107,12 +108,14 @@ def _fetch(source: HubSource, name: str, hub_kwargs: dict) -> Path:
         raise DownloadError(f"{source}: {name} is not in the local cache and the Hub can't be reached") from e
     except EntryNotFoundError as e:
         raise DownloadError(f"{source}: the Hub repo has no {name}, expected one") from e
-    except (HfHubHTTPError, HTTPError, OSError) as e:
+    except (HfHubHTTPError, HTTPError, OSError, RuntimeError) as e:  # hf_xet's own are RuntimeErrors
         said = (str(e).strip() or type(e).__name__).splitlines()[0]
         if cached := _cached(source, name, hub_kwargs):
             warnings.warn(f"{source}: {name} is from the cache, since the Hub failed ({said})", stacklevel=2)
             return cached
         raise DownloadError(f"{source}: the download of {name} failed ({said}); try again") from e
+    except ValueError as e:  # that a forced download needs a Hub
+        raise DownloadError(f"{source}: {name} can't be downloaded, since the Hub can't be reached") from e
 
 
 def _cached(source: HubSource, name: str, hub_kwargs: dict) -> Path | None:
@@ -128,7 +131,7 @@ def _is_whole(path: Path) -> bool:
 
     Caches without links, as on some Windows machines, don't name it; there nothing can be said against the file.
     """
-    blob = path.resolve()
+    blob = _blob(path)
     if SHA256.fullmatch(blob.name):
         with blob.open("rb") as f:
             return _digest(f, hashlib.sha256()) == blob.name
@@ -138,6 +141,12 @@ def _is_whole(path: Path) -> bool:
     return True
 
 
+def _blob(path: Path) -> Path:
+    """The blob that a file in a snapshot is a link to. It may itself be a link into the cache's shared store, where
+    files have other names, and other repos may need them; so one link is followed, and no more."""
+    return path.parent / os.readlink(path) if path.is_symlink() else path
+
+
 def _digest(file, hash) -> str:
     while chunk := file.read(1 << 20):
         hash.update(chunk)
@@ -145,6 +154,6 @@ def _digest(file, hash) -> str:
 
 
 def _drop(path: Path) -> None:
-    """Remove a file and its blob from the cache."""
-    path.resolve().unlink(missing_ok=True)
+    """Remove a file and its repo's blob from the cache."""
+    _blob(path).unlink(missing_ok=True)
     path.unlink(missing_ok=True)

@@ -175,12 +175,36 @@ def test_wrong_bytes_are_fetched_again_and_never_used(client, hub, files, expect
     assert client.load("OctNet", REPO) == {"fingerprint": expected}
 
 
+def test_blob_that_is_a_link_into_the_shared_store_is_as_good(client, hub, files, expected):
+    """As huggingface_hub lays out what came by Xet: link → the repo's blob → a file named after another hash."""
+    hub.put(REPO, files)
+    client.load("OctNet", REPO)
+    blob = max(cached(client), key=lambda p: p.stat().st_size)
+    stored = client.home / "hub" / "blobs" / "ab" / ("ab" * 32)
+    stored.parent.mkdir(parents=True)
+    blob.rename(stored)
+    blob.symlink_to(stored)
+    seen = len(hub.transcript)
+    assert client.load("OctNet", REPO, local_files_only=True) == {"fingerprint": expected}
+    assert client.load("OctNet", REPO) == {"fingerprint": expected}
+    assert not [line for line in hub.transcript[seen:] if line.startswith("GET")]
+    stored.write_bytes(stored.read_bytes()[:-8] + bytes(8))
+    assert "was dropped" in client.load("OctNet", REPO, local_files_only=True)["error"]
+    assert stored.is_file()  # other repos may need it
+    assert client.load("OctNet", REPO) == {"fingerprint": expected}
+
+
 def test_cache_that_was_damaged_is_mended(client, hub, files, expected):
     hub.put(REPO, files)
     client.load("OctNet", REPO)
     blob = max(cached(client), key=lambda p: p.stat().st_size)
     blob.write_bytes(blob.read_bytes()[:-1000])
     assert "was dropped" in client.load("OctNet", REPO, local_files_only=True)["error"]
+    assert client.load("OctNet", REPO) == {"fingerprint": expected}
+    blob.write_bytes(blob.read_bytes()[:-8] + bytes(8))
+    with HubClient(hub.environment(client.home) | {"HF_HUB_OFFLINE": "1"}) as offline:
+        error = offline.load("OctNet", REPO)["error"]
+    assert "the Hub can't be reached (the cached file was damaged, and was dropped)" in error
     assert client.load("OctNet", REPO) == {"fingerprint": expected}
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import zlib
 from pathlib import Path
 
 import pytest
@@ -137,7 +138,7 @@ def test_version_that_is_published_stays(publish, hub, folder):
     render(folder)
     for yes in ([], ["--yes"]):
         refused = publish(folder, CLASSIFIER, *yes, status=2)
-        assert f"tag {TAG} is published already, with other files" in refused.stderr
+        assert f"tag {TAG} is published already" in refused.stderr
     assert len(hub.repo(CLASSIFIER).commits) == 2
 
 
@@ -203,6 +204,13 @@ def path_in_a_picture(folder: Path) -> None:
     Image.new("L", (2, 2)).save(folder / "extra.png", pnginfo=info)
 
 
+def path_after_the_pixels(folder: Path) -> None:
+    Image.new("L", (2, 2)).save(folder / "late.png")
+    png, text = (folder / "late.png").read_bytes(), b"tEXtSource\0data:/home/someone/plot.py"
+    chunk = (len(text) - 4).to_bytes(4, "big") + text + zlib.crc32(text).to_bytes(4, "big")
+    (folder / "late.png").write_bytes(png[:-12] + chunk + png[-12:])
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -214,6 +222,7 @@ def path_in_a_picture(folder: Path) -> None:
         (no_licence, "no license|README.md"),
         (typed_figure, "0.1234|README.md"),
         (local_path, "training.json: holds a path of this machine, '/home/someone'"),
+        (path_after_the_pixels, "late.png: holds a path of this machine"),
         (path_in_a_picture, "extra.png: holds a path of this machine"),
     ],
 )
@@ -255,6 +264,15 @@ def test_space_is_published_with_pinned_models(publish, hub):
     assert "asked for before" in again
     assert len(space.commits) == count
     assert writes(hub)[before:] == []
+
+
+def test_space_is_not_pinned_to_what_it_could_not_load(publish, hub):
+    publish(DEFAULT_CLASSIFIER, CLASSIFIER, "--yes", "--private")
+    publish(DEFAULT_SEGMENTER, SEGMENTER, "--yes")
+    assert "private or gated" in publish("space", SPACE, "--yes", status=2).stderr
+    odd = publish("space", SPACE, "--classifier", "o/n/x@v1", status=2)
+    assert odd.stderr.startswith("error: ")
+    assert "expected letters" in publish(DEFAULT_CLASSIFIER, CLASSIFIER, "--tag", "v 1", status=2).stderr
 
 
 def test_space_without_gpu_hardware_is_published_all_the_same(publish, hub):

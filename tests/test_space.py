@@ -40,6 +40,7 @@ class TestFiles:
         assert all(data == (root / name).read_bytes() for name, data in files.items() if name not in made)
 
     def test_what_the_app_comes_to_need_is_shipped(self, clone):
+        subprocess.run(["git", "add", "."], cwd=clone, check=True)
         before = space_files(*MODELS, clone).keys()
         for name in ("lazy.py", "logo.svg", "words.txt", "octhub/deep/data.json", "stray.txt", "stray.py", "test.py"):
             (clone / name).parent.mkdir(exist_ok=True)
@@ -47,6 +48,9 @@ class TestFiles:
         with (clone / "tabs.py").open("a") as f:
             f.write("\n\ndef later():\n    import lazy\n    return lazy, Path('logo.svg')\n")
         (clone / "lazy.py").write_text("WORDS = 'words.txt', 'test'\n")
+        assert space_files(*MODELS, clone).keys() == before  # what git doesn't have may be anybody's
+        (clone / "examples" / "link.png").symlink_to(clone / "stray.txt")
+        subprocess.run(["git", "add", "."], cwd=clone, check=True)
         after = space_files(*MODELS, clone).keys()
         assert after - before == {"lazy.py", "logo.svg", "words.txt", "octhub/deep/data.json"}
         assert before <= after

@@ -7,12 +7,15 @@ The token is the one of `hf auth login`, or HF_TOKEN.
 """
 
 import argparse
+import re
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import HfApi, SpaceHardware, get_token
+from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
@@ -75,7 +78,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--yes", action="store_true", help="do it; without, only show what would be done")
     parser.add_argument("--private", action="store_true", help="if the repo is new, let nobody else see it")
     parser.add_argument(
-        "--tag", default=TAG, help="version of a checkpoint (%(default)s); a published one never changes"
+        "--tag", type=tag, default=TAG, help="version of a checkpoint (%(default)s); a published one never changes"
     )
     parser.add_argument(
         "--space", type=repo_id, metavar="OWNER/NAME", help="a checkpoint: the Space that its card links"
@@ -97,6 +100,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def tag(text: str) -> str:
+    """A version's name, for argparse."""
+    if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", text, re.ASCII) or text.endswith(".lock") or ".." in text:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}, expected letters, digits, and . _ + - between them, such as v1.2.0"
+        )
+    return text
+
+
 def repo_id(text: str) -> str:
     """OWNER/NAME, for argparse."""
     try:
@@ -112,7 +124,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         return publish(args)
-    except (PublishError, HfHubHTTPError, HTTPError, OSError) as e:
+    except (HfHubHTTPError, HTTPError, OSError, ValueError, RuntimeError, subprocess.CalledProcessError) as e:
         print(f"error: {_words(e)}", file=sys.stderr)
         return 2
 
@@ -179,9 +191,13 @@ def pin(api: HfApi, source: str, command: str) -> PinnedModel:
     """
     repo, _, revision = source.partition("@")
     try:
-        info = api.model_info(repo, revision=revision or None, files_metadata=False)
+        info = api.model_info(repo, revision=revision or None)
     except (RepositoryNotFoundError, RevisionNotFoundError) as e:
         raise PublishError(f"{source} is not on the Hub; publish it first: {command}") from e
+    if info.private or info.gated:
+        raise PublishError(f"{source} is private or gated, and a Space has no token to load it with")
+    if missing := {CONFIG_NAME, SAFETENSORS_SINGLE_FILE} - {s.rfilename for s in info.siblings or []}:
+        raise PublishError(f"{source} has no {' and no '.join(sorted(missing))}, expected a checkpoint")
     return PinnedModel(repo, info.sha)
 
 
@@ -219,7 +235,7 @@ def tag_problems(release: Release, plan: Plan) -> list[str]:
     there = plan.tags.get(release.tag) if release.tag else None
     if there is None or (there == plan.head and not plan.todo):
         return []
-    return [f"tag {release.tag} is published already, with other files ({there}); give this version another --tag"]
+    return [f"tag {release.tag} is published already ({there}) and isn't what would be there; give another --tag"]
 
 
 def carry_out(api: HfApi, release: Release, plan: Plan, args: argparse.Namespace) -> None:
@@ -245,7 +261,7 @@ def ask_for_hardware(api: HfApi, space: str, hardware: str) -> None:
     """Ask for a Space's hardware, unless it has it or asked before; where it is refused, the Space runs on a CPU."""
     try:
         runtime = api.get_space_runtime(space)
-        if hardware in (runtime.requested_hardware, runtime.hardware):
+        if hardware == (runtime.requested_hardware or runtime.hardware):
             print(f"hardware {hardware}: asked for before")
             return
         api.request_space_hardware(space, SpaceHardware(hardware))

@@ -18,7 +18,7 @@ SUFFIXES = (".json", ".md", ".png", ".safetensors")
 
 LOCAL_PATH = re.compile(
     r"""file://\S+
-    | (?<![\w.:/~-]) (?: ~ | / (?: home | root | Users | mnt | media | tmp | var | opt | srv | data | work | workspace
+    | (?<![\w./~-]) (?: ~ | / (?: home | root | Users | mnt | media | tmp | var | opt | srv | data | work | workspace
                                  | content | private | scratch ) ) / [\w.-]+
     | \b[A-Za-z]:\\[\w.\\-]+""",
     re.VERBOSE,
@@ -69,6 +69,7 @@ def local_paths(path: Path) -> list[str]:
         text = _metadata(path)
     elif path.suffix == ".png":
         with Image.open(path) as image:
+            image.load()  # what follows the pixels is read with them
             text = "\n".join(v for v in image.info.values() if isinstance(v, str))
     else:
         text = path.read_text(encoding="utf-8", errors="replace")

@@ -25,7 +25,7 @@ def space_files(
     """Path in the Space → content.
 
     Args:
-        root: a clone of the repository. Files that git ignores are never shipped.
+        root: a clone of the repository. Only what git has is shipped.
         space_id: the Space's "owner/name", for README.md's example of a call.
 
     Raises:
@@ -40,10 +40,10 @@ def space_files(
 
 
 def tracked(root: Path) -> set[str]:
-    """The files of a clone that git has or would take."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    """The files of a clone that git has: what merely lies about, such as somebody's scan, is nobody else's."""
+    command = ["git", "ls-files", "-z", "--cached"]
     listed = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
-    return {path for path in listed.split("\0") if path and (root / path).is_file()}
+    return {path for path in listed.split("\0") if path and (root / path).is_file() and not (root / path).is_symlink()}
 
 
 def app_files(root: Path, known: set[str]) -> set[str]:
