@@ -1,6 +1,5 @@
 """A file of a Hub repo on this disk, and its bytes as the Hub says they are."""
 
-import hashlib
 import os
 import re
 import warnings
@@ -18,6 +17,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils.sha import git_hash, sha_fileobj
 
 ARGUMENTS = ("token", "cache_dir", "local_files_only", "force_download")
 """What is passed on to huggingface_hub, beside the revision."""
@@ -134,10 +134,9 @@ def _is_whole(path: Path) -> bool:
     blob = _blob(path)
     if SHA256.fullmatch(blob.name):
         with blob.open("rb") as f:
-            return _digest(f, hashlib.sha256()) == blob.name
+            return sha_fileobj(f).hex() == blob.name
     if SHA1.fullmatch(blob.name):
-        with blob.open("rb") as f:
-            return _digest(f, hashlib.sha1(b"blob %d\0" % blob.stat().st_size)) == blob.name
+        return git_hash(blob.read_bytes()) == blob.name
     return True
 
 
@@ -145,12 +144,6 @@ def _blob(path: Path) -> Path:
     """The blob that a file in a snapshot is a link to. It may itself be a link into the cache's shared store, where
     files have other names, and other repos may need them; so one link is followed, and no more."""
     return path.parent / os.readlink(path) if path.is_symlink() else path
-
-
-def _digest(file, hash) -> str:
-    while chunk := file.read(1 << 20):
-        hash.update(chunk)
-    return hash.hexdigest()
 
 
 def _drop(path: Path) -> None:

@@ -14,6 +14,9 @@ import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 
+QUICK = {"HF_HUB_DOWNLOAD_TIMEOUT": "1", "HF_HUB_ETAG_TIMEOUT": "1"}
+"""For HubClient's environment, so that a stalled Hub is given up soon."""
+
 
 def fingerprint(model: torch.nn.Module) -> str:
     """sha256 of a model's logits for fixed noise: equal to the bit or not at all."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hub_client import HubClient, fingerprint
+from hub_client import QUICK, HubClient, fingerprint
 from hub_server import HubServer
 from safetensors.torch import load, save
 
@@ -15,7 +15,6 @@ from octhub import OctNet, UNet
 from octhub.hub import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER, locate
 
 REPO = "owner/octnet"
-QUICK = {"HF_HUB_DOWNLOAD_TIMEOUT": "1", "HF_HUB_ETAG_TIMEOUT": "1"}
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from hub_client import HubClient, fingerprint
+from hub_client import QUICK, HubClient, fingerprint
 from hub_server import HubServer
 from PIL import Image
 
@@ -19,7 +19,6 @@ from training.release_check import problems
 
 TAG = f"v{__version__}"
 CLASSIFIER, SEGMENTER, SPACE = "tester/octnet-oct2017", "tester/unet-duke-dme", "tester/octhub"
-QUICK = {"HF_HUB_DOWNLOAD_TIMEOUT": "1", "HF_HUB_ETAG_TIMEOUT": "1"}
 
 
 @pytest.fixture(scope="module")

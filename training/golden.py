@@ -16,6 +16,7 @@ from torch import nn
 from octhub import CheckpointError, OctNet, UNet, __version__
 from octhub.predict import served_logits
 from octhub.preprocess import preprocess
+from training.arguments import exit_status
 
 GOLDEN = "golden.json"
 """In a checkpoint's folder."""
@@ -94,7 +95,9 @@ def problems(checkpoint: Path) -> list[str]:
     Raises:
         CheckpointError: it can't be loaded.
     """
-    path = Path(checkpoint) / GOLDEN
+    path, model = Path(checkpoint) / GOLDEN, load(checkpoint)
+    if model.serving is None:
+        return ["config.json: no serving configuration, so nobody could run it on a scan"]
     try:
         golden = json.loads(path.read_text(encoding="utf-8"))
         expected, tolerance = np.array(golden["logits"], dtype=np.float64), float(golden["tolerance"])
@@ -104,7 +107,10 @@ def problems(checkpoint: Path) -> list[str]:
         return [f"{GOLDEN} can't be read: {type(e).__name__} {e}"]
     if golden.get("scan") != _digest():
         return [f"{GOLDEN} was recorded on another scan than the one that is made up now"]
-    found = outputs(load(checkpoint))
+    return _difference(outputs(model), expected, tolerance)
+
+
+def _difference(found: np.ndarray, expected: np.ndarray, tolerance: float) -> list[str]:
     if found.shape != expected.shape:
         return [f"{GOLDEN} holds logits of shape {expected.shape}, the model gives {found.shape}"]
     off = float(np.abs(found - expected).max())
@@ -120,14 +126,13 @@ def _digest() -> str:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.golden", description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=Path)
-    args = parser.parse_args(argv)
-    try:
-        record(args.checkpoint)
-    except CheckpointError as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 2
+    return exit_status(record_and_tell, parser.parse_args(argv))
+
+
+def record_and_tell(args: argparse.Namespace) -> None:
+    """The whole command."""
+    record(args.checkpoint)
     print(f"recorded in {args.checkpoint / GOLDEN}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
+from huggingface_hub.utils.sha import git_hash
 
 HUBS_OWN = ".gitattributes"
 """The Hub's own file in every repo, which says what is stored as large files."""
@@ -63,7 +64,7 @@ def plan(api: HfApi, repo_id: str, kind: str, files: Mapping[str, bytes]) -> Pla
     changes = []
     for path, content in sorted(files.items()):
         sha256 = hashlib.sha256(content).hexdigest()
-        same = there.get(path) in (sha256, hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest())
+        same = there.get(path) in (sha256, git_hash(content))
         state = "same" if same else "changed" if path in there else "new"
         changes.append(Change(path, state, len(content), sha256))
     changes += [Change(path, "gone") for path in sorted(there.keys() - files.keys() - {HUBS_OWN})]

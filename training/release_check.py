@@ -2,11 +2,11 @@
 
 import json
 import re
-import struct
 from pathlib import Path
 
 from huggingface_hub import ModelCard
 from PIL import Image
+from safetensors import SafetensorError, safe_open
 
 from octhub.hub import CheckpointError
 from training import card_check, golden
@@ -42,13 +42,9 @@ def problems(checkpoint: Path) -> list[str]:
     if found:
         return found
     try:
-        model = golden.load(checkpoint)
-        if model.serving is None:
-            return ["config.json: no serving configuration, so nobody could run it on a scan"]
-        found += golden.problems(checkpoint)
+        return golden.problems(checkpoint) + _card_problems(checkpoint)
     except CheckpointError as e:
         return [str(e)]
-    return found + _card_problems(checkpoint)
 
 
 def _card_problems(checkpoint: Path) -> list[str]:
@@ -78,11 +74,8 @@ def local_paths(path: Path) -> list[str]:
 
 def _metadata(path: Path) -> str:
     """The text beside the tensors in a safetensors file; none if it isn't whole, which loading will say."""
-    with path.open("rb") as f:
-        head = f.read(8)
-        if len(head) < 8 or (size := struct.unpack("<Q", head)[0]) > path.stat().st_size:
-            return ""
-        try:
-            return json.dumps(json.loads(f.read(size)).get("__metadata__", {}))
-        except (ValueError, AttributeError):
-            return ""
+    try:
+        with safe_open(path, "pt") as file:
+            return json.dumps(file.metadata())
+    except SafetensorError:
+        return ""
