@@ -66,12 +66,14 @@ def build_demo(classifier: Classifier, segmenter: Segmenter | None = None) -> gr
     sweep = (tabs.SWEEP_SECONDS, tabs.KEEP_SECONDS)
     with gr.Blocks(title="octhub", analytics_enabled=False, fill_width=True, delete_cache=sweep) as demo:
         gr.HTML(header_html([CLASSIFIES] if segmenter is None else [CLASSIFIES, SEGMENTS]))
-        with gr.Tabs():
+        with gr.Tabs() as pages:
             with gr.Tab("Classify", id="classify"):
-                classify_tab(classifier, [e for e in examples if e.label])
+                classify = classify_tab(classifier, [e for e in examples if e.label])
             if segmenter is not None:
                 with gr.Tab("Segment", id="segment"):
-                    segment_tab(segmenter, [e for e in examples if e.segment])
+                    segment = segment_tab(segmenter, [e for e in examples if e.segment])
+                tabs.hand_on(pages, classify, segment)
+                tabs.hand_on(pages, segment, classify)
         gr.HTML(footer_html(examples))
     return demo.queue(max_size=32)
 

@@ -11,7 +11,7 @@ from octhub import Classification, Classifier, ScanError, read_scan
 from octhub.gallery import Example
 from octhub.render import heat_layer, overlay
 from octhub.viewer import OPACITY, heat_key, message_html, viewer_html
-from tabs import MODEL, dim, example_gallery, names_html, on_gpu, reveal, uploads_only
+from tabs import MODEL, Side, dim, example_gallery, names_html, on_gpu, reveal, uploads_only
 
 LIKELIEST = "likeliest"
 """The heatmap's class that stands for whichever class the model finds likeliest."""
@@ -25,7 +25,7 @@ MEANINGS = {
 """What OCT2017's classes stand for; a checkpoint with other classes just shows their names."""
 
 
-def classify_tab(classifier: Classifier, examples: Sequence[Example]) -> None:
+def classify_tab(classifier: Classifier, examples: Sequence[Example]) -> Side:
     """Lay out the Classify tab and wire it, with the API endpoint /classify."""
     choices = [LIKELIEST, *classifier.class_names]
     empty = message_html("No scan yet", "Pick an example, or add a scan of your own.")
@@ -35,23 +35,24 @@ def classify_tab(classifier: Classifier, examples: Sequence[Example]) -> None:
         return classifier(scan, heatmap=True if heatmap_class == LIKELIEST else heatmap_class)
 
     def show(source: tuple[str, str] | None, heatmap_class: str):
-        """(path, note) → what the page shows: the viewer and the probabilities, or what is wrong with the scan."""
+        """(path, note) → what the page shows: the viewer, the probabilities and the way on, or what is wrong."""
+        hidden = gr.Label(visible=False), gr.Button(visible=False)
         if source is None:
-            return empty, gr.Label(visible=False)
+            return empty, *hidden
         path, note = source
         name = Path(path).name
         if not os.path.exists(path):
             text = "It was deleted from the server, as all uploads are. Please add it again."
-            return message_html(f"{name} is no longer here", text, "alert"), gr.Label(visible=False)
+            return message_html(f"{name} is no longer here", text, "alert"), *hidden
         try:
             scan = read_scan(path, name)
         except ScanError as e:
-            return message_html("This scan can't be used", str(e), "alert"), gr.Label(visible=False)
+            return message_html("This scan can't be used", str(e), "alert"), *hidden
         answer = run(scan, heatmap_class)
         about = f"Grad-CAM heatmap: evidence for {answer.heatmap_class}"
         key = heat_key(answer.heatmap_class, bool(answer.heatmap.any()))
         view = viewer_html(scan, heat_layer(answer.heatmap), about=about, name=name, note=note, key=key)
-        return view, gr.Label(answer.probabilities, visible=True)
+        return view, gr.Label(answer.probabilities, visible=True), gr.Button(visible=True)
 
     def show_upload(path: str | None, heatmap_class: str):
         source = None if path is None else (str(path), "")
@@ -60,6 +61,9 @@ def classify_tab(classifier: Classifier, examples: Sequence[Example]) -> None:
     def show_example(heatmap_class: str, event: gr.SelectData):
         chosen = examples[event.index]
         source = (str(chosen.path), f"graded {chosen.label} in the data set")
+        return source, *show(source, heatmap_class)
+
+    def take(source: tuple[str, str] | None, heatmap_class: str):
         return source, *show(source, heatmap_class)
 
     source = gr.State(None)  # (path, note) of the scan on show; it stays on the server
@@ -76,18 +80,19 @@ def classify_tab(classifier: Classifier, examples: Sequence[Example]) -> None:
                 opacity = gr.Slider(0, 100, OPACITY, step=1, label="Opacity (%)", elem_classes="opacity")
         with gr.Column(elem_classes="pane-out"):
             label = gr.Label(label="Probability", visible=False, elem_id="classify-label")
+            onward = gr.Button("Outline this scan’s layers", visible=False, elem_classes="onward")
             gr.HTML(names_html("What it can tell apart", classifier.class_names, MEANINGS), elem_classes="about")
 
     private = {**MODEL, "api_visibility": "private", "show_progress": "minimal", "show_progress_on": viewer}
-    upload.upload(show_upload, [upload, wanted], [upload, source, viewer, label], **private).then(
-        js=reveal(viewer.elem_id)
-    )
+    shown = [viewer, label, onward]
+    upload.upload(show_upload, [upload, wanted], [upload, source, *shown], **private).then(js=reveal(viewer.elem_id))
     # Not "always_last": with it, Gradio 6.31 runs the last click with the first one's event data.
-    picked = gallery.select(show_example, wanted, [source, viewer, label], trigger_mode="multiple", **private)
+    picked = gallery.select(show_example, wanted, [source, *shown], trigger_mode="multiple", **private)
     picked.then(js=reveal(viewer.elem_id))
-    wanted.input(show, [source, wanted], [viewer, label], trigger_mode="always_last", **private)
+    wanted.input(show, [source, wanted], shown, trigger_mode="always_last", **private)
     opacity.change(None, opacity, js=dim(viewer.elem_id))
     classify_api(run, choices)
+    return Side("classify", onward, source, lambda held: held, take, [wanted], [source, *shown], viewer)
 
 
 def classify_api(run: Callable[[np.ndarray, str], Classification], choices: Sequence[str]) -> None:

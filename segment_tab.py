@@ -16,7 +16,7 @@ from octhub.measure import measure
 from octhub.tables import csv_text
 from octhub.viewer import message_html, png_bytes, stem
 from segment_case import Case, Packed, areas_of, scale_of, scores_of, viewer_of
-from tabs import KEEP_SECONDS, MODEL, dim, download, example_gallery, names_html, on_gpu, reveal, uploads_only
+from tabs import KEEP_SECONDS, MODEL, Side, dim, download, example_gallery, names_html, on_gpu, reveal, uploads_only
 
 MEANINGS = {
     "above retina": "Vitreous: the gel in front of the retina",
@@ -41,9 +41,10 @@ class Desk:
         self.run, self.names, self.examples = run, names, examples
 
     def show(self, case: Case, *scale: str):
-        """A case → the case, the button that removes its mask, the viewer, the scores and the areas."""
+        """A case → the case, the button that removes its mask, the viewer, the scores, the areas and the way on."""
         remove = gr.Button(f"Remove mask {case.mask_name}", visible=case.mask is not None)
-        return case, remove, viewer_of(case, self.names), scores_of(case, self.names), self.rescale(case, *scale)
+        onward, areas = gr.Button(visible=case.answer is not None), self.rescale(case, *scale)
+        return case, remove, viewer_of(case, self.names), scores_of(case, self.names), areas, onward
 
     def rescale(self, case: Case, *scale: str):
         html = areas_of(case, self.names, *scale)
@@ -52,6 +53,12 @@ class Desk:
     def add_scan(self, path: str | None, case: Case, *scale: str):
         case = case if path is None else case.with_scan(str(path))
         return None, *self.answer(case, *scale)  # None empties the drop zone for the next scan
+
+    def take(self, source: tuple[str, str] | None, case: Case, *scale: str):
+        """Show the scan of another tab, given as (path, note); the one on show stays as it is, with its mask."""
+        if source is None or (source[0] == case.path and case.answer is not None):
+            return self.show(case, *scale)
+        return self.answer(case.with_scan(*source), *scale)
 
     def add_example(self, case: Case, axial: str, lateral: str, event: gr.SelectData):
         chosen = self.examples[event.index]
@@ -81,7 +88,12 @@ def caption(example: Example) -> str:
     return "with mask" if example.mask else example.segment.name
 
 
-def segment_tab(segmenter: Segmenter, examples: Sequence[Example]) -> None:
+def source_of(case: Case) -> tuple[str, str] | None:
+    """(path, note) of a case's scan, for another tab."""
+    return (case.path, case.note) if case.path else None
+
+
+def segment_tab(segmenter: Segmenter, examples: Sequence[Example]) -> Side:
     """Lay out the Segment tab and wire it, with the API endpoint /segment."""
     names = segmenter.class_names
 
@@ -109,10 +121,11 @@ def segment_tab(segmenter: Segmenter, examples: Sequence[Example]) -> None:
             areas = gr.HTML(visible=False, elem_id="segment-areas")
         with gr.Column(elem_classes="pane-out"):
             scores = gr.HTML(scores_of(Case(), names), elem_id="segment-scores")
+            onward = gr.Button("Classify this scan", visible=False, elem_classes="onward")
             gr.HTML(names_html("What it outlines", names, MEANINGS), elem_classes="about")
 
     desk = Desk(run, names, examples)
-    given, shown = [case, axial, lateral], [case, remove, viewer, scores, areas]
+    given, shown = [case, axial, lateral], [case, remove, viewer, scores, areas, onward]
     # All in one group, those that run no model, too: what a visitor does takes effect in its order
     private = {**MODEL, "api_visibility": "private", "show_progress": "minimal", "show_progress_on": viewer}
     seen = reveal(viewer.elem_id)
@@ -125,6 +138,7 @@ def segment_tab(segmenter: Segmenter, examples: Sequence[Example]) -> None:
     gr.on([axial.change, lateral.change], desk.rescale, given, areas, **quiet)
     opacity.change(None, opacity, js=dim(viewer.elem_id))
     segment_api(run, names)
+    return Side("segment", onward, case, source_of, desk.take, given, shown, viewer)
 
 
 def segment_api(run: Callable[[np.ndarray], Segmentation], names: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from html import escape
 from pathlib import Path
@@ -24,6 +25,43 @@ SWEEP_SECONDS, KEEP_SECONDS = 300, 1500
 MODEL = {"concurrency_id": "model", "concurrency_limit": 1}
 """One group for every event that runs a model: answers come in the order of the questions, so that a visitor who
 clicks faster than the model runs ends up with the last scan asked for."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """A tab's side of handing a scan on to another tab.
+
+    Attributes:
+        page: the tab's id.
+        button: hands the tab's scan on; it shows while there is one.
+        scan: the state that holds what the tab has on show.
+        source: that state's value → (path, note) of its scan, or None.
+        take: (path, note) or None, values of `inputs` → values of `outputs`: shows another tab's scan in this one.
+        viewer: where this tab shows a scan.
+    """
+
+    page: str
+    button: gr.Button
+    scan: gr.State
+    source: Callable[[object], tuple[str, str] | None]
+    take: Callable
+    inputs: Sequence[gr.components.Component]
+    outputs: Sequence[gr.components.Component]
+    viewer: gr.HTML
+
+
+def hand_on(pages: gr.Tabs, giver: Side, taker: Side) -> None:
+    """Wire the giver's button: the page turns to the taker's tab at once, and the taker's model runs on the scan."""
+
+    def take(held, *inputs):
+        return taker.take(giver.source(held), *inputs)
+
+    turned = giver.button.click(
+        lambda: gr.Tabs(selected=taker.page), None, pages, api_visibility="private", show_progress="hidden", queue=False
+    )
+    shown = {"show_progress": "minimal", "show_progress_on": taker.viewer, "api_visibility": "private"}
+    answered = turned.then(take, [giver.scan, *taker.inputs], taker.outputs, **MODEL, **shown)
+    answered.then(js=reveal(taker.viewer.elem_id))
 
 
 def uploads_only(file: gr.File) -> gr.File:

@@ -434,11 +434,11 @@ class TestInProcess:
         return sys.modules["segment_tab"].Desk(segmenter, CLASS_NAMES, examples)
 
     def test_examples_come_with_their_masks(self, desk, masks, answer):
-        case, _, view, scores, _ = desk.add_example(desk_case(), "", "", SimpleNamespace(index=0))
+        case, _, view, scores, *_ = desk.add_example(desk_case(), "", "", SimpleNamespace(index=0))
         assert case.compared
         assert f"{answer.score(masks['expert.png']).miou:.3f}" in scores
         assert "data-expert" in view
-        case, _, view, scores, _ = desk.add_example(case, "", "", SimpleNamespace(index=1))
+        case, _, view, scores, *_ = desk.add_example(case, "", "", SimpleNamespace(index=1))
         assert case.mask is None
         assert "deep.png" in view
         assert [sys.modules["segment_tab"].caption(e) for e in desk.examples] == ["with mask", "NFL"]
@@ -451,12 +451,20 @@ class TestInProcess:
         _, case, *_ = desk.add_mask(str(tmp_path / "mask" / name), desk_case(), "", "")
         _, case, _, *pages = desk.add_scan(str(tmp_path / "scan" / name), case, "", "")
         assert case.compared
-        html = "".join(p if isinstance(p, str) else p.constructor_args["value"] for p in pages)
+        html = "".join(p if isinstance(p, str) else p.constructor_args.get("value", "") for p in pages)
         assert "<img src=x" not in html
         assert html.count("&lt;img src=x onerror=alert(1)&gt;&amp;&quot;&#x27;") >= 5
-        _, case, _, _, scores, _ = desk.add_scan(str(scans["deep.png"]), case, "", "")
+        _, case, _, _, scores, *_ = desk.add_scan(str(scans["deep.png"]), case, "", "")
         assert "<img" not in scores
         assert "was removed" in scores
+
+    def test_the_scan_on_show_keeps_its_mask_when_it_comes_back(self, desk, scans, masks):
+        _, case, *_ = desk.add_mask(str(masks["expert.png"]), desk_case(), "", "")
+        _, case, *_ = desk.add_scan(str(scans["scan.png"]), case, "", "")
+        assert desk.take((str(scans["scan.png"]), ""), case, "", "")[0] is case
+        assert desk.take(None, case, "", "")[0] is case
+        other, *_ = desk.take((str(scans["deep.png"]), "a note"), case, "", "")
+        assert (other.name, other.note, other.mask) == ("deep.png", "a note", None)
 
     def test_the_state_is_small(self, desk, scans, answer):
         _, case, *_ = desk.add_scan(str(scans["scan.png"]), desk_case(), "", "")
