@@ -15,6 +15,7 @@ from pathlib import Path
 import gradio as gr
 
 from classify_tab import classify_tab
+from deep_link import deep_links
 from octhub import CheckpointError, Classifier, Segmenter
 from octhub.gallery import EXAMPLES, Example, load
 from octhub.hub import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER
@@ -74,6 +75,7 @@ def build_demo(classifier: Classifier, segmenter: Segmenter | None = None) -> gr
                     segment = segment_tab(segmenter, [e for e in examples if e.segment])
                 tabs.hand_on(pages, classify, segment)
                 tabs.hand_on(pages, segment, classify)
+        deep_links(demo, pages, [classify] if segmenter is None else [classify, segment])
         gr.HTML(footer_html(examples))
     return demo.queue(max_size=32)
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import gradio as gr
@@ -28,11 +29,16 @@ MEANINGS = {
 def classify_tab(classifier: Classifier, examples: Sequence[Example]) -> Side:
     """Lay out the Classify tab and wire it, with the API endpoint /classify."""
     choices = [LIKELIEST, *classifier.class_names]
+    ours = {str(e.path) for e in examples}
     empty = message_html("No scan yet", "Pick an example, or add a scan of your own.")
 
     @on_gpu
     def run(scan: np.ndarray, heatmap_class: str) -> Classification:
         return classifier(scan, heatmap=True if heatmap_class == LIKELIEST else heatmap_class)
+
+    @cache  # the examples and the model stay as they are for as long as the page is served
+    def run_example(path: str, heatmap_class: str) -> Classification:
+        return run(read_scan(path), heatmap_class)
 
     def show(source: tuple[str, str] | None, heatmap_class: str):
         """(path, note) → what the page shows: the viewer, the probabilities and the way on, or what is wrong."""
@@ -48,7 +54,7 @@ def classify_tab(classifier: Classifier, examples: Sequence[Example]) -> Side:
             scan = read_scan(path, name)
         except ScanError as e:
             return message_html("This scan can't be used", str(e), "alert"), *hidden
-        answer = run(scan, heatmap_class)
+        answer = run_example(path, heatmap_class) if path in ours else run(scan, heatmap_class)
         about = f"Grad-CAM heatmap: evidence for {answer.heatmap_class}"
         key = heat_key(answer.heatmap_class, bool(answer.heatmap.any()))
         view = viewer_html(scan, heat_layer(answer.heatmap), about=about, name=name, note=note, key=key)
@@ -59,8 +65,10 @@ def classify_tab(classifier: Classifier, examples: Sequence[Example]) -> Side:
         return None, source, *show(source, heatmap_class)  # None empties the drop zone for the next scan
 
     def show_example(heatmap_class: str, event: gr.SelectData):
-        chosen = examples[event.index]
-        source = (str(chosen.path), f"graded {chosen.label} in the data set")
+        return open_example(examples[event.index], heatmap_class)
+
+    def open_example(chosen: Example, heatmap_class: str):
+        source = (str(chosen.path), f"graded {chosen.label} in the data set, {chosen.origin}")
         return source, *show(source, heatmap_class)
 
     def take(source: tuple[str, str] | None, heatmap_class: str):
@@ -72,7 +80,7 @@ def classify_tab(classifier: Classifier, examples: Sequence[Example]) -> Side:
             upload = uploads_only(
                 gr.File(label="Drop, paste or choose a scan", height=112, elem_classes="drop scan-file")
             )
-            gallery = example_gallery([(e.path, e.label) for e in examples])
+            gallery = example_gallery([(e, e.label) for e in examples])
         with gr.Column(elem_classes="pane-view"):
             viewer = gr.HTML(empty, elem_id="classify-viewer")
             with gr.Row(elem_classes="controls"):
@@ -92,7 +100,18 @@ def classify_tab(classifier: Classifier, examples: Sequence[Example]) -> Side:
     wanted.input(show, [source, wanted], shown, trigger_mode="always_last", **private)
     opacity.change(None, opacity, js=dim(viewer.elem_id))
     classify_api(run, choices)
-    return Side("classify", onward, source, lambda held: held, take, [wanted], [source, *shown], viewer)
+    return Side(
+        "classify",
+        onward,
+        source,
+        lambda held: held,
+        take,
+        [wanted],
+        [source, *shown],
+        viewer,
+        examples,
+        open_example,
+    )
 
 
 def classify_api(run: Callable[[np.ndarray, str], Classification], choices: Sequence[str]) -> None:

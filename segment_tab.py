@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 
 import gradio as gr
@@ -39,6 +40,9 @@ class Desk:
 
     def __init__(self, run: Callable[[np.ndarray], Segmentation], names: Sequence[str], examples: Sequence[Example]):
         self.run, self.names, self.examples = run, names, examples
+        self._ours = {str(e.path) for e in examples}
+        # The examples and the model stay as they are for as long as the page is served
+        self._run_example = cache(lambda path: Packed.of(run(read_scan(path)).mask))
 
     def show(self, case: Case, *scale: str):
         """A case → the case, the button that removes its mask, the viewer, the scores, the areas and the way on."""
@@ -61,10 +65,13 @@ class Desk:
         return self.answer(case.with_scan(*source), *scale)
 
     def add_example(self, case: Case, axial: str, lateral: str, event: gr.SelectData):
-        chosen = self.examples[event.index]
-        case = Case(str(chosen.path))
+        return self.open(self.examples[event.index], case, axial, lateral)
+
+    def open(self, chosen: Example, case: Case, *scale: str):
+        """Show an example, with its mask if there is one, in place of the case on show."""
+        case = Case(str(chosen.path), chosen.origin)
         case = case if chosen.mask is None else case.with_mask(chosen.mask, self.names)
-        return self.answer(case, axial, lateral)
+        return self.answer(case, *scale)
 
     def add_mask(self, path: str | None, case: Case, *scale: str):
         case = case if path is None else case.with_mask(path, self.names)
@@ -80,7 +87,8 @@ class Desk:
         except ScanError as e:
             case, button, _, *rest = self.show(replace(case, path=""), *scale)
             return case, button, message_html("This scan can't be used", str(e), "alert"), *rest
-        return self.show(replace(case, answer=Packed.of(self.run(scan).mask)), *scale)
+        answer = self._run_example(case.path) if case.path in self._ours else Packed.of(self.run(scan).mask)
+        return self.show(replace(case, answer=answer), *scale)
 
 
 def caption(example: Example) -> str:
@@ -108,7 +116,7 @@ def segment_tab(segmenter: Segmenter, examples: Sequence[Example]) -> Side:
                 upload = uploads_only(gr.File(label="Scan", height=96, elem_classes="drop scan-file"))
                 mask_upload = uploads_only(gr.File(label="Expert mask", height=96, elem_classes="drop mask-file"))
             remove = gr.Button("Remove mask", size="sm", visible=False, elem_classes="remove-mask")
-            gallery = example_gallery([(e.path, caption(e)) for e in examples])
+            gallery = example_gallery([(e, caption(e)) for e in examples])
         with gr.Column(elem_classes="pane-view"):
             viewer = gr.HTML(viewer_of(Case(), names), elem_id="segment-viewer")
             with gr.Row(elem_classes="controls"):
@@ -138,7 +146,7 @@ def segment_tab(segmenter: Segmenter, examples: Sequence[Example]) -> Side:
     gr.on([axial.change, lateral.change], desk.rescale, given, areas, **quiet)
     opacity.change(None, opacity, js=dim(viewer.elem_id))
     segment_api(run, names)
-    return Side("segment", onward, case, source_of, desk.take, given, shown, viewer)
+    return Side("segment", onward, case, source_of, desk.take, given, shown, viewer, examples, desk.open)
 
 
 def segment_api(run: Callable[[np.ndarray], Segmentation], names: Sequence[str]) -> None:

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import gradio as gr
 
+from octhub.gallery import Example
+
 GPU_SECONDS = 10
 """What one run asks of a visitor's ZeroGPU quota; a run takes less than one, a cold start a few."""
 
@@ -29,7 +31,7 @@ clicks faster than the model runs ends up with the last scan asked for."""
 
 @dataclass(frozen=True)
 class Side:
-    """A tab's side of handing a scan on to another tab.
+    """A tab, for whatever shows a scan in it from outside: another tab, or a link.
 
     Attributes:
         page: the tab's id.
@@ -38,6 +40,8 @@ class Side:
         source: that state's value → (path, note) of its scan, or None.
         take: (path, note) or None, values of `inputs` → values of `outputs`: shows another tab's scan in this one.
         viewer: where this tab shows a scan.
+        examples: the tab's examples.
+        open: an example, values of `inputs` → values of `outputs`: shows the example.
     """
 
     page: str
@@ -48,6 +52,8 @@ class Side:
     inputs: Sequence[gr.components.Component]
     outputs: Sequence[gr.components.Component]
     viewer: gr.HTML
+    examples: Sequence[Example]
+    open: Callable
 
 
 def hand_on(pages: gr.Tabs, giver: Side, taker: Side) -> None:
@@ -94,10 +100,10 @@ def on_gpu(fn: Callable) -> Callable:
     return fn if spaces is None else spaces.GPU(duration=GPU_SECONDS)(fn)
 
 
-def example_gallery(pictures: Sequence[tuple[Path, str]]) -> gr.Gallery:
-    """Pictures (path, caption) to pick from; nothing where there are none."""
+def example_gallery(examples: Sequence[tuple[Example, str]]) -> gr.Gallery:
+    """Examples to pick from, each with what it shows; nothing where there are none."""
     return gr.Gallery(
-        pictures,
+        [(e.path, f"{caption}\n{e.origin}") for e, caption in examples],
         label="Examples",
         columns=2,
         height="auto",
@@ -105,7 +111,7 @@ def example_gallery(pictures: Sequence[tuple[Path, str]]) -> gr.Gallery:
         object_fit="cover",
         buttons=[],
         interactive=False,
-        visible=bool(pictures),
+        visible=bool(examples),
         elem_classes="examples",
     )
 

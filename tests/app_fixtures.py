@@ -129,18 +129,21 @@ def browser():
 
 @pytest.fixture
 def visit(browser, server):
-    """Open the page: visit(width=…, dark=…, tab=…) → page, whose `watch` must have seen no problem in the end."""
+    """Open the page: visit(width=…, dark=…, tab=…) → page, whose `watch` must have seen no problem in the end; or
+    visit(query="?…") for a link into it."""
     pages = []
 
-    def visit(width: int = 1440, height: int = 900, dark: bool = False, tab: str = "Classify"):
+    def visit(width: int = 1440, height: int = 900, dark: bool = False, tab: str = "Classify", query: str = ""):
         page = browser.new_page()
         pages.append(page)
         page.set_default_timeout(30_000)
         page.set_viewport_size({"width": width, "height": height})
         page.emulate_media(color_scheme="dark" if dark else "light")
         page.watch = Watch(page, server.url)
-        page.goto(server.url)
+        page.goto(server.url + query)
         page.locator("html[data-octhub=ready]").wait_for(state="attached")
+        if query:
+            return page
         page.get_by_role("tab", name=tab).click()
         page.locator(f"#{tab.lower()}-viewer").get_by_text("No scan yet").wait_for()
         page.locator(".scan-file:visible input[type=file]").wait_for(state="attached")
