@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from octhub.download import ARGUMENTS, DownloadError, HubSource, download
+from octhub.provenance import Origin
 from octhub.serving import ServingConfig
 
 CONFIG_VERSION = 1
@@ -81,6 +82,8 @@ class CheckpointMixin(
     """
 
     serving: ServingConfig | None
+    origin: Origin | None = None
+    """Where the weights came from; None for a model that was not loaded. Training on doesn't change it."""
 
     def set_serving(self, serving: ServingConfig | dict | None) -> None:
         """Attach the serving configuration; its class names must match the model's outputs."""
@@ -136,7 +139,9 @@ class CheckpointMixin(
             raise CheckpointError(f"{source}: no {' and no '.join(missing)} in this folder")
         try:
             cls._check_config(source, json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8")))
-            return super().from_pretrained(folder, **kwargs)
+            model = super().from_pretrained(folder, **kwargs)
+            model.origin = Origin.of(source, folder / SAFETENSORS_SINGLE_FILE)
+            return model
         except CheckpointError:
             raise
         except (json.JSONDecodeError, UnicodeDecodeError) as e:
