@@ -1,13 +1,12 @@
 """What an answer came from: it goes into every answer of the API and every file that is handed out."""
 
 import hashlib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from huggingface_hub.utils.sha import sha_fileobj
 
 from octhub import __version__
 from octhub.scan import ScanSource, name_of, read_bytes, read_scan
@@ -22,35 +21,11 @@ COLUMNS = ["model", "model_sha256", "input_sha256", "octhub"]
 
 
 @dataclass(frozen=True)
-class Origin:
-    """Where a model's weights came from.
-
-    Attributes:
-        source: the checkpoint's folder, by its name alone since a path is nobody else's business; or its Hub repo.
-        revision: the repo's commit; None for a folder.
-        sha256: of the file of weights.
-    """
-
-    source: str
-    revision: str | None
-    sha256: str
-
-    @classmethod
-    def of(cls, source: str, weights: Path) -> "Origin":
-        """Of a file of weights that was found for `source`: a folder, or "owner/name" and perhaps "@revision"."""
-        with weights.open("rb") as f:
-            sha256 = sha_fileobj(f).hex()
-        if weights.is_relative_to(source):
-            return cls(Path(source).resolve().name, None, sha256)
-        return cls(source.partition("@")[0], weights.parent.name, sha256)  # the Hub's cache has a folder a commit
-
-
-@dataclass(frozen=True)
 class Input:
     """A scan that was read.
 
     Attributes:
-        file: what it is called, without folders; empty where there was no file.
+        file: what it is called; empty where there was no file.
         sha256: of the file's bytes or, where there was no file, of the pixels.
         sha256_of: "file" or "pixels"; the latter as `read_scan` gives them, row by row, as little-endian float32.
         height, width: in pixels.
@@ -99,12 +74,20 @@ def about() -> dict[str, str]:
 
 
 def model_facts(predictor: "Classifier | Segmenter") -> dict[str, Any]:
-    """Which weights answer, and how a scan is prepared for them, for JSON. What isn't known is None."""
-    origin, serving = predictor.model.origin, predictor.serving
+    """Which weights answer, and how a scan is prepared for them, for JSON. What isn't known is None.
+
+    A folder is known by its name alone, since the path to it is nobody else's business, a Hub repo by its commit, too.
+    """
+    model, serving = predictor.model, predictor.serving
+    source, origin = None, model.origin
+    if origin is not None:
+        source = origin.folder.resolve().name if origin.repo is None else origin.repo.repo_id
     preprocessing = ("framing", "size", "mean", "std", "mirror", "logit_offsets")
     return {
-        **(asdict(origin) if origin else dict.fromkeys(f.name for f in fields(Origin))),
-        "architecture": type(predictor.model).__name__,
+        "source": source,
+        "revision": origin and origin.commit,
+        "sha256": model.weights_sha256,
+        "architecture": type(model).__name__,
         "preprocessing": {key: getattr(serving, key) for key in preprocessing},
         "temperature": serving.temperature,
         "class_names": serving.class_names,

@@ -105,7 +105,7 @@ class TestPage:
         assert [line["file"] for line in lines] == NAMES
         record = json.loads(file.read("record.json"))
         assert [s["file"] for s in record["scans"]] == NAMES
-        assert record["classifier"]["sha256"] == classifier.model.origin.sha256
+        assert record["classifier"]["sha256"] == classifier.model.weights_sha256
 
     def test_what_is_not_wanted_is_not_done_and_pixels_may_have_a_size(self, many, scans, segmenter):
         page = many()

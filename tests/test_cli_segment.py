@@ -138,7 +138,7 @@ def test_zip_is_mirrored_like_a_folder(run, segmenter, scans, tmp_path):
     labels = [tmp_path / "out" / folder / "deep/a.png.labels.png" for folder in ("more.zip", "scans")]
     assert labels[0].read_bytes() == labels[1].read_bytes()
     rows = table(tmp_path / "out")
-    assert {row["model"] for row in rows} == {segmenter.model.origin.source}
+    assert {row["model"] for row in rows} == {segmenter.model.origin.folder.name}
     assert len({row["input_sha256"] for row in rows}) == 3  # the same files twice, and one more
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from synthetic import bscan
 
 from octhub import Classifier, OctNet, ScanError, ServingConfig, __version__, read_scan
-from octhub.provenance import COLUMNS, Origin, columns, provenance, read_input
+from octhub.provenance import COLUMNS, columns, model_facts, provenance, read_input
 
 SERVING = ServingConfig(("CNV", "DME", "DRUSEN", "NORMAL"), (64, 128), (0.2,), (0.25,), temperature=1.5)
 
@@ -41,10 +41,11 @@ def scan(tmp_path) -> Path:
 
 class TestModel:
     def test_a_folder_is_known_by_its_name_and_hash(self, checkpoint, monkeypatch):
-        expected = Origin("my-octnet", None, sha256((checkpoint / "model.safetensors").read_bytes()))
-        assert OctNet.from_pretrained(checkpoint).origin == expected
+        digest = sha256((checkpoint / "model.safetensors").read_bytes())
         monkeypatch.chdir(checkpoint)
-        assert OctNet.from_pretrained(".").origin == expected
+        for source in (checkpoint, "."):
+            facts = model_facts(Classifier.from_pretrained(source, device="cpu"))
+            assert [facts[key] for key in ("source", "revision", "sha256")] == ["my-octnet", None, digest]
 
     def test_a_hub_repo_is_known_by_its_commit(self, checkpoint, scan, tmp_path):
         files = {p.name: p.read_bytes() for p in checkpoint.iterdir()}
