@@ -77,7 +77,8 @@ class Bench:
 def many_tab(classifier: Classifier, segmenter: Segmenter | None) -> None:
     """Lay out the Many scans tab and wire it, with the API endpoint /many."""
     both = [CLASSIFY] if segmenter is None else [CLASSIFY, SEGMENT]
-    text = "A table fills as the answers come; at the end there is one ZIP with tables, outlines and heatmaps."
+    pictures = "heatmaps" if segmenter is None else "outlines and heatmaps"
+    text = f"A table fills as the answers come; at the end there is one ZIP of tables, {pictures}."
     empty = note_html(f"Up to {MAX_SCANS} scans", text)
     with gr.Row(elem_classes="panes many"):
         with gr.Column(elem_classes="pane-in"):
