@@ -5,9 +5,9 @@
     const zones = [...document.querySelectorAll(".scan-file")];
     const input = zones.find((zone) => zone.offsetParent)?.querySelector("input[type=file]");
     if (!input || !files.length) return false;
-    const one = new DataTransfer();
-    one.items.add(files[0]);
-    input.files = one.files;
+    const given = new DataTransfer();
+    for (const file of input.multiple ? files : [files[0]]) given.items.add(file);
+    input.files = given.files;
     input.dispatchEvent(new Event("change", { bubbles: true }));
     return true;
   };

@@ -1,7 +1,8 @@
 """The web demo, and a Hugging Face Space as it stands: `python app.py`.
 
-Importing this file launches and downloads nothing. Beside it, classify_tab.py and segment_tab.py lay out the tabs and
-tabs.py holds what both need; the page's looks are in app.css, and what it does in the browser alone is in app.js.
+Importing this file launches and downloads nothing. Beside it, classify_tab.py, segment_tab.py and many_tab.py lay out
+the tabs and tabs.py holds what they share; the page's looks are in app.css, and what it does in the browser alone is in
+app.js.
 """
 
 import tabs  # isort: skip  # first of all: on a ZeroGPU Space it imports `spaces`, before anything touches CUDA
@@ -16,6 +17,7 @@ import gradio as gr
 
 from classify_tab import classify_tab
 from deep_link import deep_links
+from many_tab import many_tab
 from octhub import CheckpointError, Classifier, Segmenter
 from octhub.gallery import EXAMPLES, Example, load
 from octhub.hub import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER
@@ -75,6 +77,8 @@ def build_demo(classifier: Classifier, segmenter: Segmenter | None = None) -> gr
                     segment = segment_tab(segmenter, [e for e in examples if e.segment])
                 tabs.hand_on(pages, classify, segment)
                 tabs.hand_on(pages, segment, classify)
+            with gr.Tab("Many scans", id="many"):
+                many_tab(classifier, segmenter)
         deep_links(demo, pages, [classify] if segmenter is None else [classify, segment])
         gr.HTML(footer_html(examples))
     return demo.queue(max_size=32)

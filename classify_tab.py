@@ -10,8 +10,10 @@ import numpy as np
 
 from octhub import Classification, Classifier, ScanError, read_scan
 from octhub.gallery import Example
+from octhub.provenance import Input, provenance, read_input
 from octhub.render import heat_layer, overlay
-from octhub.viewer import OPACITY, heat_key, message_html, viewer_html
+from octhub.tables import link_html, record_json
+from octhub.viewer import OPACITY, heat_key, message_html, stem, viewer_html
 from tabs import MODEL, Side, dim, example_gallery, names_html, on_gpu, reveal, uploads_only
 
 LIKELIEST = "likeliest"
@@ -51,13 +53,15 @@ def classify_tab(classifier: Classifier, examples: Sequence[Example]) -> Side:
             text = "It was deleted from the server, as all uploads are. Please add it again."
             return message_html(f"{name} is no longer here", text, "alert"), *hidden
         try:
-            scan = read_scan(path, name)
+            scan, given = read_input(path, name)
         except ScanError as e:
             return message_html("This scan can't be used", str(e), "alert"), *hidden
         answer = run_example(path, heatmap_class) if path in ours else run(scan, heatmap_class)
         about = f"Grad-CAM heatmap: evidence for {answer.heatmap_class}"
         key = heat_key(answer.heatmap_class, bool(answer.heatmap.any()))
-        view = viewer_html(scan, heat_layer(answer.heatmap), about=about, name=name, note=note, key=key)
+        file = f"{stem(name)}-octhub.json"
+        record = link_html("Record (JSON)", file, record_json(facts_of(answer, classifier, given)))
+        view = viewer_html(scan, heat_layer(answer.heatmap), about=about, name=name, note=note, key=key, links=record)
         return view, gr.Label(answer.probabilities, visible=True), gr.Button(visible=True)
 
     def show_upload(path: str | None, heatmap_class: str):
@@ -99,7 +103,7 @@ def classify_tab(classifier: Classifier, examples: Sequence[Example]) -> Side:
     picked.then(js=reveal(viewer.elem_id))
     wanted.input(show, [source, wanted], shown, trigger_mode="always_last", **private)
     opacity.change(None, opacity, js=dim(viewer.elem_id))
-    classify_api(run, choices)
+    classify_api(run, choices, classifier)
     return Side(
         "classify",
         onward,
@@ -114,24 +118,32 @@ def classify_tab(classifier: Classifier, examples: Sequence[Example]) -> Side:
     )
 
 
-def classify_api(run: Callable[[np.ndarray, str], Classification], choices: Sequence[str]) -> None:
+def facts_of(answer: Classification, classifier: Classifier, given: Input) -> dict:
+    """An answer and what it came from as JSON, for the API and to save."""
+    named = {key: getattr(answer, key) for key in ("label", "probabilities", "heatmap_class")}
+    return {**named, "provenance": provenance(classifier, given)}
+
+
+def classify_api(
+    run: Callable[[np.ndarray, str], Classification], choices: Sequence[str], classifier: Classifier
+) -> None:
     """The API endpoint /classify; hidden components give it its types, labels and file handling."""
 
     def classify(image: str | None, heatmap_class: str, opacity: float) -> tuple[dict, np.ndarray]:
         """Classify one retinal OCT B-scan and show where the model looked (Grad-CAM).
 
-        Returns the label, every class's probability and the heatmap's class as JSON; and the scan with the
-        heatmap laid over it, a PNG at the scan's own size. Research use only, not a medical device.
+        Returns the label, every class's probability, the heatmap's class, and which model, preprocessing and file
+        they came from (provenance) as JSON; and the scan with the heatmap laid over it, a PNG at the scan's own size.
+        Research use only, not a medical device.
         """
         if image is None:
             raise gr.Error("no image, expected the file of one B-scan", print_exception=False)
         try:
-            scan = read_scan(image, Path(image).name)
+            scan, given = read_input(image, Path(image).name)
         except ScanError as e:
             raise gr.Error(str(e), print_exception=False) from e
         answer = run(scan, heatmap_class)
-        facts = {"label": answer.label, "probabilities": answer.probabilities, "heatmap_class": answer.heatmap_class}
-        return facts, overlay(scan, answer.heatmap, opacity / 100)
+        return facts_of(answer, classifier, given), overlay(scan, answer.heatmap, opacity / 100)
 
     with gr.Group(visible=False):
         inputs = [
@@ -140,7 +152,7 @@ def classify_api(run: Callable[[np.ndarray, str], Classification], choices: Sequ
             gr.Slider(0, 100, OPACITY, label="Opacity of the heatmap in the picture, in per cent"),
         ]
         outputs = [
-            gr.JSON(label="label, probabilities and heatmap_class"),
+            gr.JSON(label="label, probabilities, heatmap_class and provenance"),
             gr.Image(format="png", label="Scan with heatmap, PNG at the scan's own size"),
         ]
         gr.Button().click(classify, inputs, outputs, api_name="classify", **MODEL)

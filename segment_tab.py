@@ -1,7 +1,7 @@
 """The demo's Segment tab: a scan's layers and fluid, their sizes and, beside an expert's mask, how right they are."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -14,9 +14,10 @@ from octhub.mask import read_mask
 from octhub.mask_render import label_png, mask_overlay
 from octhub.mask_viewer import MASK_OPACITY
 from octhub.measure import measure
+from octhub.provenance import Input, columns, provenance, read_input
 from octhub.tables import csv_text
 from octhub.viewer import message_html, png_bytes, stem
-from segment_case import Case, Packed, areas_of, scale_of, scores_of, viewer_of
+from segment_case import Case, Packed, areas_of, facts_of, scale_of, scores_of, viewer_of
 from tabs import KEEP_SECONDS, MODEL, Side, dim, download, example_gallery, names_html, on_gpu, reveal, uploads_only
 
 MEANINGS = {
@@ -38,8 +39,14 @@ class Desk:
     """What a visitor can do: each method is an event's, takes the case on show and the pixel's size, and gives the
     new case and what the page shows of it."""
 
-    def __init__(self, run: Callable[[np.ndarray], Segmentation], names: Sequence[str], examples: Sequence[Example]):
-        self.run, self.names, self.examples = run, names, examples
+    def __init__(
+        self,
+        run: Callable[[np.ndarray], Segmentation],
+        names: Sequence[str],
+        examples: Sequence[Example],
+        describe: Callable[[Input], dict],
+    ):
+        self.run, self.names, self.examples, self.describe = run, names, examples, describe
         self._ours = {str(e.path) for e in examples}
         # The examples and the model stay as they are for as long as the page is served
         self._run_example = cache(lambda path: Packed.of(run(read_scan(path)).mask))
@@ -83,12 +90,12 @@ class Desk:
     def answer(self, case: Case, *scale: str):
         """Run the model on the case's scan and show the answer, or what is wrong with the scan."""
         try:
-            scan = read_scan(case.path, case.name)
+            scan, given = read_input(case.path, case.name)
         except ScanError as e:
             case, button, _, *rest = self.show(replace(case, path=""), *scale)
             return case, button, message_html("This scan can't be used", str(e), "alert"), *rest
         answer = self._run_example(case.path) if case.path in self._ours else Packed.of(self.run(scan).mask)
-        return self.show(replace(case, answer=answer), *scale)
+        return self.show(replace(case, answer=answer, provenance=self.describe(given)), *scale)
 
 
 def caption(example: Example) -> str:
@@ -108,6 +115,9 @@ def segment_tab(segmenter: Segmenter, examples: Sequence[Example]) -> Side:
     @on_gpu
     def run(scan: np.ndarray) -> Segmentation:
         return segmenter(scan)
+
+    def describe(given: Input) -> dict:
+        return provenance(segmenter, given)
 
     case = gr.State(Case(), time_to_live=KEEP_SECONDS)  # it stays on the server
     with gr.Row(elem_classes="panes segment"):
@@ -132,7 +142,7 @@ def segment_tab(segmenter: Segmenter, examples: Sequence[Example]) -> Side:
             onward = gr.Button("Classify this scan", visible=False, elem_classes="onward")
             gr.HTML(names_html("What it outlines", names, MEANINGS), elem_classes="about")
 
-    desk = Desk(run, names, examples)
+    desk = Desk(run, names, examples, describe)
     given, shown = [case, axial, lateral], [case, remove, viewer, scores, areas, onward]
     # All in one group, those that run no model, too: what a visitor does takes effect in its order
     private = {**MODEL, "api_visibility": "private", "show_progress": "minimal", "show_progress_on": viewer}
@@ -145,11 +155,13 @@ def segment_tab(segmenter: Segmenter, examples: Sequence[Example]) -> Side:
     quiet = {**private, "show_progress": "hidden", "trigger_mode": "always_last"}
     gr.on([axial.change, lateral.change], desk.rescale, given, areas, **quiet)
     opacity.change(None, opacity, js=dim(viewer.elem_id))
-    segment_api(run, names)
+    segment_api(run, names, describe)
     return Side("segment", onward, case, source_of, desk.take, given, shown, viewer, examples, desk.open)
 
 
-def segment_api(run: Callable[[np.ndarray], Segmentation], names: Sequence[str]) -> None:
+def segment_api(
+    run: Callable[[np.ndarray], Segmentation], names: Sequence[str], describe: Callable[[Input], dict]
+) -> None:
     """The API endpoint /segment; hidden components give it its types, labels and file handling."""
 
     def segment(
@@ -158,15 +170,16 @@ def segment_api(run: Callable[[np.ndarray], Segmentation], names: Sequence[str])
         """Outline the layers and fluid in one retinal OCT B-scan and measure them.
 
         Returns JSON: areas, a list in the order of the class ids (name, pixels, share of the scan, regions, thickness
-        in pixels; mm² and µm if the size of a pixel is given), and scores (mIoU, pixel accuracy, IoU and Dice by
-        class) if an expert's mask is given; what doesn't exist is null. Then files, named after the scan: the class
+        in pixels; mm² and µm if the size of a pixel is given), scores (mIoU, pixel accuracy, IoU and Dice by class) if
+        an expert's mask is given, and provenance (which model, preprocessing and file they came from); what doesn't
+        exist is null. Then files, named after the scan: the class
         ids as a PNG, the classes in colour over the scan as a PNG, both at the scan's own size, and the figures as
         CSV. Research use only, not a medical device.
         """
         if image is None:
             raise gr.Error("no image, expected the file of one B-scan", print_exception=False)
         try:  # all that can be wrong, before the model runs
-            scan = read_scan(image, Path(image).name)
+            scan, given = read_input(image, Path(image).name)
             truth = None if mask is None else read_mask(mask, scan.shape, names, Path(mask).name)
             scale = scale_of(axial_um, lateral_um)
         except ValueError as e:
@@ -174,14 +187,15 @@ def segment_api(run: Callable[[np.ndarray], Segmentation], names: Sequence[str])
         answer = run(scan)
         rows = measure(answer.mask, names, scale)
         score = None if truth is None else answer.score(truth)
-        facts = {"areas": [asdict(m) for m in rows], "scores": None if score is None else score.as_dict()}
+        origin = describe(given)
+        facts = facts_of(rows, scale, score, "" if mask is None else Path(mask).name, origin)
         picture = mask_overlay(scan, answer.mask, names, MASK_OPACITY / 100)
         named = stem(Path(image).name)
         return (
             facts,
             download(labels, f"{named}-labels.png", label_png(answer.mask, names)),
             download(overlay, f"{named}-overlay.png", png_bytes(picture)),
-            download(table, f"{named}-areas.csv", csv_text(rows, score).encode()),
+            download(table, f"{named}-areas.csv", csv_text(rows, score, columns(origin)).encode()),
         )
 
     with gr.Group(visible=False):
@@ -193,7 +207,7 @@ def segment_api(run: Callable[[np.ndarray], Segmentation], names: Sequence[str])
             gr.Number(None, label="Size of a pixel along depth in µm; unknown unless given"),
             gr.Number(None, label="Size of a pixel across the retina in µm; unknown unless given"),
         ]
-        facts = gr.JSON(label="areas and scores")
+        facts = gr.JSON(label="areas, scale, mask, scores and provenance")
         labels = gr.File(label="Class ids, PNG at the scan's own size")
         overlay = gr.File(label="Scan with the classes in colour, PNG at the scan's own size")
         table = gr.File(label="Figures by class, CSV")

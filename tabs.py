@@ -85,10 +85,17 @@ def uploads_only(file: gr.File) -> gr.File:
 
 def download(file: gr.File, name: str, data: bytes) -> str:
     """Write what a file output hands out into its own cache, which is swept; returns the path."""
-    folder = Path(file.GRADIO_CACHE) / secrets.token_hex(16)
-    folder.mkdir(parents=True)
-    (folder / name).write_bytes(data)
-    return str(folder / name)
+    path = download_path(file, name)
+    path.write_bytes(data)
+    return str(path)
+
+
+def download_path(file: gr.File | gr.DownloadButton, name: str) -> Path:
+    """Where to write such a file piece by piece. It is swept from now on, KEEP_SECONDS after it was last written to."""
+    path = Path(file.GRADIO_CACHE) / secrets.token_hex(16) / name
+    path.parent.mkdir(parents=True)
+    file.temp_files.add(str(path))
+    return path
 
 
 def on_gpu(fn: Callable) -> Callable:

@@ -38,7 +38,9 @@ def png_uri(pixels: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(png_bytes(pixels)).decode()
 
 
-def viewer_html(scan: np.ndarray, layer: np.ndarray, *, about: str, name: str, note: str = "", key: str = "") -> str:
+def viewer_html(
+    scan: np.ndarray, layer: np.ndarray, *, about: str, name: str, note: str = "", key: str = "", links: str = ""
+) -> str:
     """A scan with a layer over it, as two pictures: the browser blends them, so opacity needs no server.
 
     Args:
@@ -47,6 +49,7 @@ def viewer_html(scan: np.ndarray, layer: np.ndarray, *, about: str, name: str, n
         about: what the layer shows, for those who can't see it.
         name, note: the scan's file name and a remark.
         key: HTML that explains the layer's colours.
+        links: HTML of what else can be saved.
     """
     height, width = scan.shape
     name, note = escape(name), escape(note)
@@ -59,7 +62,7 @@ def viewer_html(scan: np.ndarray, layer: np.ndarray, *, about: str, name: str, n
   <figcaption>
     <p><b>{name}</b> <span>{width} × {height}</span> <span>{note}</span></p>
     <p class="key">{key}</p>
-    <p class="tools">{TOOLS}</p>
+    <p class="tools">{TOOLS}{links}</p>
   </figcaption>
 </figure>"""
 

@@ -1,5 +1,6 @@
 """The running app, browsers and API clients for its tests: one server for all of them (fixtures; see conftest.py)."""
 
+import hashlib
 import os
 import signal
 import socket
@@ -158,6 +159,18 @@ def visit(browser, server):
 def upload(page, path: Path, zone: str = "scan-file") -> None:
     """Choose a file in the open tab's drop zone."""
     page.locator(f".{zone}:visible input[type=file]").set_input_files(path)
+
+
+def assert_came_from(provenance: dict, predictor, path: Path) -> None:
+    """A record says which model answered, from which file."""
+    model, given = provenance["model"], provenance["input"]
+    assert model["source"] == predictor.model.origin.folder.name
+    assert model["sha256"] == predictor.model.weights_sha256
+    assert model["class_names"] == list(predictor.class_names)
+    assert given["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (given["file"], given["sha256_of"]) == (path.name, "file")
+    assert provenance["time"].endswith("Z")
+    assert "Research use only" in provenance["note"]
 
 
 @pytest.fixture(scope="session")

@@ -20,11 +20,11 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from octhub.__main__ import find_scans
 from octhub.mask import UNKNOWN, read_mask
 from octhub.predict import served_logits
 from octhub.preprocess import classes_to_scan, preprocess, to_scan
 from octhub.scan import read_scan
+from octhub.sources import find_scans
 from octhub.unet import UNet
 from training.arguments import exit_status
 from training.masked_scans import CLASSES, split_column
