@@ -1,7 +1,7 @@
 """The web demo, and a Hugging Face Space as it stands: `python app.py`.
 
 Importing this file launches and downloads nothing. Beside it, classify_tab.py and segment_tab.py lay out the tabs and
-tabs.py holds what both need; the page's looks are in app.css, and what it does in the browser alone is in app.js.
+tabs.py holds what both need; the page's looks are in app.css, and what it does in the browser alone is in page/.
 """
 
 import tabs  # isort: skip  # first of all: on a ZeroGPU Space it imports `spaces`, before anything touches CUDA
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import gradio as gr
 
+import page
 from classify_tab import classify_tab
 from octhub import CheckpointError, Classifier, Segmenter
 from octhub.gallery import EXAMPLES, Example, load
@@ -33,7 +34,7 @@ THEME = gr.themes.Base(
 ).set(body_background_fill="*neutral_50", body_text_color_subdued="*neutral_500")
 
 CLASSIFIES = "a small network names what it sees and shows where it looked"
-SEGMENTS = "another outlines the layers of the retina and fluid in it"
+SEGMENTS = "another outlines its layers and fluid"
 """What the page's head says of the tabs that there are."""
 
 
@@ -68,7 +69,7 @@ def build_demo(classifier: Classifier, segmenter: Segmenter | None = None) -> gr
         gr.HTML(header_html([CLASSIFIES] if segmenter is None else [CLASSIFIES, SEGMENTS]))
         with gr.Tabs() as pages:
             with gr.Tab("Classify", id="classify"):
-                classify = classify_tab(classifier, [e for e in examples if e.label])
+                classify = classify_tab(classifier, [e for e in examples if e.label], segmenter)
             if segmenter is not None:
                 with gr.Tab("Segment", id="segment"):
                     segment = segment_tab(segmenter, [e for e in examples if e.segment])
@@ -122,7 +123,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         share=args.share,
         theme=THEME,
         css_paths=HERE / "app.css",
-        js=(HERE / "app.js").read_text(),
+        head=page.head(),
+        js=page.script(),
         max_file_size=MAX_BYTES,
         run_history=False,  # it would keep visitors' scans in their browsers
         ssr_mode=False,
