@@ -2,7 +2,7 @@
 
 Importing this file launches and downloads nothing. Beside it, classify_tab.py, segment_tab.py and many_tab.py lay out
 the tabs and tabs.py holds what they share; the page's looks are in app.css, and what it does in the browser alone is in
-app.js.
+page/.
 """
 
 import tabs  # isort: skip  # first of all: on a ZeroGPU Space it imports `spaces`, before anything touches CUDA
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import gradio as gr
 
+import page
 from classify_tab import classify_tab
 from deep_link import deep_links
 from many_tab import many_tab
@@ -36,7 +37,7 @@ THEME = gr.themes.Base(
 ).set(body_background_fill="*neutral_50", body_text_color_subdued="*neutral_500")
 
 CLASSIFIES = "a small network names what it sees and shows where it looked"
-SEGMENTS = "another outlines the layers of the retina and fluid in it"
+SEGMENTS = "another outlines its layers and fluid"
 """What the page's head says of the tabs that there are."""
 
 
@@ -71,7 +72,7 @@ def build_demo(classifier: Classifier, segmenter: Segmenter | None = None) -> gr
         gr.HTML(header_html([CLASSIFIES] if segmenter is None else [CLASSIFIES, SEGMENTS]))
         with gr.Tabs() as pages:
             with gr.Tab("Classify", id="classify"):
-                classify = classify_tab(classifier, [e for e in examples if e.label])
+                classify = classify_tab(classifier, [e for e in examples if e.label], segmenter)
             if segmenter is not None:
                 with gr.Tab("Segment", id="segment"):
                     segment = segment_tab(segmenter, [e for e in examples if e.segment])
@@ -128,7 +129,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         share=args.share,
         theme=THEME,
         css_paths=HERE / "app.css",
-        js=(HERE / "app.js").read_text(),
+        head=page.head(),
+        js=page.script(),
         max_file_size=MAX_BYTES,
         run_history=False,  # it would keep visitors' scans in their browsers
         ssr_mode=False,

@@ -12,9 +12,10 @@ import numpy as np
 from octhub import MaskError, Segmentation, read_scan
 from octhub.mask import read_mask
 from octhub.mask_render import label_png
-from octhub.mask_viewer import mask_viewer_html
+from octhub.mask_viewer import legend_html, mask_viewer_html
 from octhub.measure import Measurement, Scale, measure
 from octhub.metrics import SegmentationScore
+from octhub.profile_plot import profile_html
 from octhub.provenance import columns
 from octhub.tables import areas_html, csv_text, note_html, record_json, score_html
 from octhub.viewer import message_html, stem
@@ -106,10 +107,11 @@ def scale_of(axial: float | str | None, lateral: float | str | None) -> Scale | 
 def viewer_of(case: Case, names: Sequence[str]) -> str:
     """The viewer of a case."""
     if case.answer is None:
-        return message_html("No scan yet", "Add a scan and, if you have it, an expert's mask of the scan.")
+        text = "Add a scan and, if you have it, an expert's mask of the scan."
+        return message_html("No scan yet", text, foot=legend_html(names))
     if not os.path.exists(case.path):
         text = "It was deleted from the server, as all uploads are. Please add it again."
-        return message_html(f"{case.name} is no longer here", text, "alert")
+        return message_html(f"{case.name} is no longer here", text, "alert", legend_html(names))
     scan, truth = read_scan(case.path, case.name), case.mask.ids() if case.compared else None
     return mask_viewer_html(scan, case.answer.ids(), names, name=case.name, note=case.note, truth=truth)
 
@@ -142,6 +144,18 @@ def facts_of(
         "scores": None if score is None else score.as_dict(),
         "provenance": provenance,
     }
+
+
+def profile_of(case: Case, names: Sequence[str], axial: float | str | None, lateral: float | str | None) -> str:
+    """The thickness profile of a case, in pixels unless the scale is good; empty without an answer."""
+    if case.answer is None:
+        return ""
+    try:
+        scale = scale_of(axial, lateral)
+    except ValueError:  # the table of areas says what is wrong
+        scale = None
+    truth = case.mask.ids() if case.compared else None
+    return profile_html(case.answer.ids(), names, scale, stem=stem(case.name), truth=truth)
 
 
 def areas_of(case: Case, names: Sequence[str], axial: float | str | None, lateral: float | str | None) -> str:

@@ -2,23 +2,34 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import gradio as gr
 import numpy as np
 
-from octhub import ScanError, Segmentation, Segmenter, read_scan
+from octhub import ScanError, Segmentation, Segmenter
 from octhub.gallery import Example
 from octhub.mask import read_mask
 from octhub.mask_render import label_png, mask_overlay
-from octhub.mask_viewer import MASK_OPACITY
+from octhub.mask_viewer import MASK_OPACITY, legend_html
 from octhub.measure import measure
 from octhub.provenance import Input, columns, provenance, read_input
 from octhub.tables import csv_text
 from octhub.viewer import message_html, png_bytes, stem
-from segment_case import Case, Packed, areas_of, facts_of, scale_of, scores_of, viewer_of
-from tabs import KEEP_SECONDS, MODEL, Side, dim, download, example_gallery, names_html, on_gpu, reveal, uploads_only
+from segment_case import Case, Packed, areas_of, facts_of, profile_of, scale_of, scores_of, viewer_of
+from tabs import (
+    KEEP_SECONDS,
+    MODEL,
+    Side,
+    dim,
+    download,
+    example_gallery,
+    names_html,
+    on_gpu,
+    remembering,
+    reveal,
+    uploads_only,
+)
 
 MEANINGS = {
     "above retina": "Vitreous: the gel in front of the retina",
@@ -35,6 +46,10 @@ MEANINGS = {
 """What Duke DME's classes stand for (Chiu et al. 2015); a checkpoint with other classes just shows their names."""
 
 
+MEASURED = areas_of, profile_of
+"""What changes with the size of a pixel."""
+
+
 class Desk:
     """What a visitor can do: each method is an event's, takes the case on show and the pixel's size, and gives the
     new case and what the page shows of it."""
@@ -47,19 +62,18 @@ class Desk:
         describe: Callable[[Input], dict],
     ):
         self.run, self.names, self.examples, self.describe = run, names, examples, describe
-        self._ours = {str(e.path) for e in examples}
-        # The examples and the model stay as they are for as long as the page is served
-        self._run_example = cache(lambda path: Packed.of(run(read_scan(path)).mask))
+        self._outline = remembering(lambda scan: Packed.of(run(scan).mask), examples)
 
     def show(self, case: Case, *scale: str):
-        """A case → the case, the button that removes its mask, the viewer, the scores, the areas and the way on."""
+        """A case → the case, the button that removes its mask, the viewer, the scores, the areas, the way on and the
+        thickness profile."""
         remove = gr.Button(f"Remove mask {case.mask_name}", visible=case.mask is not None)
-        onward, areas = gr.Button(visible=case.answer is not None), self.rescale(case, *scale)
-        return case, remove, viewer_of(case, self.names), scores_of(case, self.names), areas, onward
+        onward, (areas, profile) = gr.Button(visible=case.answer is not None), self.rescale(case, *scale)
+        return case, remove, viewer_of(case, self.names), scores_of(case, self.names), areas, onward, profile
 
     def rescale(self, case: Case, *scale: str):
-        html = areas_of(case, self.names, *scale)
-        return gr.HTML(html, visible=bool(html))
+        """What is measured: the areas and the profile."""
+        return tuple(gr.HTML(f(case, self.names, *scale), visible=case.answer is not None) for f in MEASURED)
 
     def add_scan(self, path: str | None, case: Case, *scale: str):
         case = case if path is None else case.with_scan(str(path))
@@ -93,8 +107,9 @@ class Desk:
             scan, given = read_input(case.path, case.name)
         except ScanError as e:
             case, button, _, *rest = self.show(replace(case, path=""), *scale)
-            return case, button, message_html("This scan can't be used", str(e), "alert"), *rest
-        answer = self._run_example(case.path) if case.path in self._ours else Packed.of(self.run(scan).mask)
+            problem = message_html("This scan can't be used", str(e), "alert", legend_html(self.names))
+            return case, button, problem, *rest
+        answer = self._outline(case.path, scan)
         return self.show(replace(case, answer=answer, provenance=self.describe(given)), *scale)
 
 
@@ -135,7 +150,8 @@ def segment_tab(segmenter: Segmenter, examples: Sequence[Example]) -> Side:
                     gr.Textbox(label=f"{side} (µm/pixel)", placeholder="unknown", max_lines=1)
                     for side in ("Axial", "Lateral")
                 )
-                opacity = gr.Slider(0, 100, MASK_OPACITY, step=1, label="Opacity (%)", elem_classes="opacity")
+                opacity = gr.Slider(0, 100, MASK_OPACITY, step=1, label="Layer opacity (%)", elem_classes="opacity")
+            profile = gr.HTML(visible=False, elem_id="segment-profile")
             areas = gr.HTML(visible=False, elem_id="segment-areas")
         with gr.Column(elem_classes="pane-out"):
             scores = gr.HTML(scores_of(Case(), names), elem_id="segment-scores")
@@ -143,7 +159,7 @@ def segment_tab(segmenter: Segmenter, examples: Sequence[Example]) -> Side:
             gr.HTML(names_html("What it outlines", names, MEANINGS), elem_classes="about")
 
     desk = Desk(run, names, examples, describe)
-    given, shown = [case, axial, lateral], [case, remove, viewer, scores, areas, onward]
+    given, shown = [case, axial, lateral], [case, remove, viewer, scores, areas, onward, profile]
     # All in one group, those that run no model, too: what a visitor does takes effect in its order
     private = {**MODEL, "api_visibility": "private", "show_progress": "minimal", "show_progress_on": viewer}
     seen = reveal(viewer.elem_id)
@@ -153,7 +169,7 @@ def segment_tab(segmenter: Segmenter, examples: Sequence[Example]) -> Side:
     mask_upload.upload(desk.add_mask, [mask_upload, *given], [mask_upload, *shown], **private)
     remove.click(desk.remove_mask, given, shown, **private)
     quiet = {**private, "show_progress": "hidden", "trigger_mode": "always_last"}
-    gr.on([axial.change, lateral.change], desk.rescale, given, areas, **quiet)
+    gr.on([axial.change, lateral.change], desk.rescale, given, [areas, profile], **quiet)
     opacity.change(None, opacity, js=dim(viewer.elem_id))
     segment_api(run, names, describe)
     return Side("segment", onward, case, source_of, desk.take, given, shown, viewer, examples, desk.open)

@@ -11,11 +11,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from html import escape
 from pathlib import Path
 
 import gradio as gr
 
+from octhub import read_scan
 from octhub.gallery import Example
 
 GPU_SECONDS = 10
@@ -105,6 +107,14 @@ def on_gpu(fn: Callable) -> Callable:
     and everything that can fail because of the visitor's scan happens before (the fork loses error messages).
     """
     return fn if spaces is None else spaces.GPU(duration=GPU_SECONDS)(fn)
+
+
+def remembering(run: Callable, examples: Sequence[Example]) -> Callable:
+    """run(scan, …) → run(path, scan, …), which runs once for an example: those and the models stay as they are for as
+    long as a page is served."""
+    ours = {str(e.path) for e in examples}
+    run_example = cache(lambda path, *rest: run(read_scan(path), *rest))
+    return lambda path, scan, *rest: run_example(path, *rest) if path in ours else run(scan, *rest)
 
 
 def example_gallery(examples: Sequence[tuple[Example, str]]) -> gr.Gallery:

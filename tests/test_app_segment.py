@@ -218,6 +218,8 @@ class TestPage:
         button.focus()
         self.assert_single(page, answer.mask, 4)
         page.keyboard.press("Enter")  # it stays
+        page.keyboard.press("Tab")  # to its eye
+        self.assert_single(page, answer.mask, 4)
         page.keyboard.press("Tab")
         self.assert_single(page, answer.mask, 5)
         page.keyboard.press("Escape")

@@ -33,7 +33,7 @@ def settings(files: dict[str, bytes]) -> dict:
 class TestFiles:
     def test_what_is_shipped(self, root):
         files = space_files(*MODELS)
-        ours = {p for p in tracked(root) if p.startswith(("octhub/", "examples/"))}
+        ours = {p for p in tracked(root) if p.startswith(("octhub/", "examples/", "page/"))}
         app = {p.name for pattern in ("*.py", "app.*") for p in root.glob(pattern)}
         assert files.keys() == ours | app | {"LICENSE", "README.md", "models.json", "requirements.txt"}
         made = ("README.md", "models.json")
