@@ -1,7 +1,8 @@
 """The web demo, and a Hugging Face Space as it stands: `python app.py`.
 
-Importing this file launches and downloads nothing. Beside it, classify_tab.py and segment_tab.py lay out the tabs and
-tabs.py holds what both need; the page's looks are in app.css, and what it does in the browser alone is in app.js.
+Importing this file launches and downloads nothing. Beside it, classify_tab.py, segment_tab.py and about_tab.py lay out
+the tabs and tabs.py holds what they share; the page's looks are in app.css and about.css, and what it does in the
+browser alone is in app.js.
 """
 
 import tabs  # isort: skip  # first of all: on a ZeroGPU Space it imports `spaces`, before anything touches CUDA
@@ -14,12 +15,14 @@ from pathlib import Path
 
 import gradio as gr
 
+from about_tab import about_tab
 from classify_tab import classify_tab
 from octhub import CheckpointError, Classifier, Segmenter
 from octhub.gallery import EXAMPLES, Example, load
 from octhub.hub import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER
 from octhub.pins import read_pins
 from octhub.scan import MAX_BYTES
+from octhub.served import served
 from segment_tab import segment_tab
 
 HERE = Path(__file__).resolve().parent
@@ -74,6 +77,9 @@ def build_demo(classifier: Classifier, segmenter: Segmenter | None = None) -> gr
                     segment = segment_tab(segmenter, [e for e in examples if e.segment])
                 tabs.hand_on(pages, classify, segment)
                 tabs.hand_on(pages, segment, classify)
+            with gr.Tab("About", id="about"):
+                models = {"classifier": classifier, "segmenter": segmenter}
+                about_tab({role: served(m.model) for role, m in models.items() if m is not None}, examples)
         gr.HTML(footer_html(examples))
     return demo.queue(max_size=32)
 
@@ -121,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         server_port=args.port,
         share=args.share,
         theme=THEME,
-        css_paths=HERE / "app.css",
+        css_paths=[HERE / "app.css", HERE / "about.css"],
         js=(HERE / "app.js").read_text(),
         max_file_size=MAX_BYTES,
         run_history=False,  # it would keep visitors' scans in their browsers

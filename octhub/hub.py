@@ -133,10 +133,8 @@ class CheckpointMixin(
         """
         source = locate(pretrained_model_name_or_path)
         hub_kwargs = {key: kwargs.pop(key) for key in ARGUMENTS if key in kwargs}
-        if os.path.isdir(source):
-            origin = Origin(Path(source))
-        else:
-            origin = cls._download(source, revision, hub_kwargs)
+        here = os.path.isdir(source)
+        origin = Origin(Path(source)) if here else cls._download(source, revision, hub_kwargs)
         folder = origin.folder
         missing = [n for n in (CONFIG_NAME, SAFETENSORS_SINGLE_FILE) if not (folder / n).is_file()]
         if missing:

@@ -31,8 +31,11 @@ class Origin:
         return None if self.repo is None else self.folder.name
 
     def __str__(self) -> str:
-        """ "owner/name" or "owner/name@revision"; a folder by its name alone, since its path is nobody's business."""
-        return self.folder.resolve().name if self.repo is None else str(self.repo)
+        """As `from_pretrained` takes it; of a folder only the end, since the path to it is nobody's business."""
+        if self.repo is not None:
+            return str(self.repo)
+        folder = self.folder.resolve()
+        return f"checkpoints/{folder.name}" if folder.parent.name == "checkpoints" else folder.name
 
     def sha256(self) -> dict[str, str]:
         """The hashes of weights and configuration, by file name."""
@@ -63,7 +66,7 @@ class Origin:
                 if lacking and not isinstance(e.__cause__, LocalEntryNotFoundError):
                     absent[name] = "not in this repo"
                     continue
-                absent |= {left: "the Hub couldn't be reached" for left in names if left not in {*found, *absent}}
+                absent |= {left: "the Hub couldn't be asked for it" for left in names if left not in {*found, *absent}}
                 break
         return found, absent
 
