@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import gradio as gr
 import torch
 
+from endpoints import AppFacts, json_output
 from octhub.about import about_html
 from octhub.gallery import Example
 from octhub.served import Served, app_facts
@@ -31,14 +32,19 @@ def about_api(models: Mapping[str, Served]) -> None:
     facts = app_facts(models)
 
     def about() -> dict:
-        """Say what this app serves: octhub's version and, for each model, its architecture, source, commit, hashes of
-        weights and configuration, number of parameters and class names. For monitoring, and to tell which weights
-        gave an answer.
+        """Say which version of octhub answers and which models it serves: source, commit, hashes of weights and
+        configuration, and class names. It runs no model, so it suits monitoring.
 
         Returns:
-            octhub's version, the models by what they are there for (classifier, segmenter), and what it isn't for
+            JSON with octhub's version, the models by what they are there for, and what they aren't for.
         """
         return facts
 
     with gr.Group(visible=False):
-        gr.Button().click(about, None, gr.JSON(label="octhub, models and notice"), api_name="about", queue=False)
+        gr.Button().click(
+            about,
+            None,
+            json_output("Version, and the models by what they are there for", AppFacts),
+            api_name="about",
+            queue=False,
+        )

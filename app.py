@@ -2,7 +2,7 @@
 
 Importing this file launches and downloads nothing. Beside it, classify_tab.py, segment_tab.py and about_tab.py lay out
 the tabs and tabs.py holds what they share; the page's looks are in app.css and about.css, and what it does in the
-browser alone is in app.js.
+browser alone is in app.js; assistants.py serves the API as an assistant's tools.
 """
 
 import tabs  # isort: skip  # first of all: on a ZeroGPU Space it imports `spaces`, before anything touches CUDA
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import gradio as gr
 
+import assistants
 from about_tab import about_tab
 from classify_tab import classify_tab
 from octhub import CheckpointError, Classifier, Segmenter
@@ -122,6 +123,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         segmenter = Segmenter.from_pretrained(args.segmenter)
     except CheckpointError as e:
         raise SystemExit(f"app.py: {e}") from e
+    assistants.install()
     build_demo(classifier, segmenter).launch(
         server_name=args.host,
         server_port=args.port,
@@ -132,6 +134,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         max_file_size=MAX_BYTES,
         run_history=False,  # it would keep visitors' scans in their browsers
         ssr_mode=False,
+        mcp_server=True,
         footer_links=["api"],
         app_kwargs={"lifespan": tabs.forgetful},
     )

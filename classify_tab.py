@@ -7,6 +7,7 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 
+from endpoints import SCAN, ClassFacts, file_input, json_output
 from octhub import Classification, Classifier, ScanError, read_scan
 from octhub.gallery import Example
 from octhub.render import heat_layer, overlay
@@ -99,10 +100,17 @@ def classify_api(run: Callable[[np.ndarray, str], Classification], choices: Sequ
     """The API endpoint /classify; hidden components give it its types, labels and file handling."""
 
     def classify(image: str | None, heatmap_class: str, opacity: float) -> tuple[dict, np.ndarray]:
-        """Classify one retinal OCT B-scan and show where the model looked (Grad-CAM).
+        """Classify one retinal OCT B-scan and show where the model looked (Grad-CAM). For research and teaching only,
+        not a medical device.
 
-        Returns the label, every class's probability and the heatmap's class as JSON; and the scan with the
-        heatmap laid over it, a PNG at the scan's own size. Research use only, not a medical device.
+        Args:
+            image: One B-scan (PNG, JPEG, TIFF, BMP or WebP).
+            heatmap_class: The class whose evidence the heatmap shows, or "likeliest" for the answer's.
+            opacity: Opacity of the heatmap in the picture, in per cent.
+
+        Returns:
+            JSON with the label, every class's calibrated probability and the heatmap's class
+            and the scan with the heatmap laid over it, a PNG at the scan's own size.
         """
         if image is None:
             raise gr.Error("no image, expected the file of one B-scan", print_exception=False)
@@ -116,12 +124,12 @@ def classify_api(run: Callable[[np.ndarray, str], Classification], choices: Sequ
 
     with gr.Group(visible=False):
         inputs = [
-            uploads_only(gr.File(label="File of one B-scan")),
+            file_input(SCAN, "scan.png"),
             gr.Radio(choices, value=LIKELIEST, label="Class whose evidence the heatmap shows"),
-            gr.Slider(0, 100, OPACITY, label="Opacity of the heatmap in the picture, in per cent"),
+            gr.Slider(0, 100, OPACITY, label="Opacity of the heatmap in the picture, 0 to 100 per cent"),
         ]
         outputs = [
-            gr.JSON(label="label, probabilities and heatmap_class"),
+            json_output("The likeliest class, each class's probability, and the heatmap's class", ClassFacts),
             gr.Image(format="png", label="Scan with heatmap, PNG at the scan's own size"),
         ]
         gr.Button().click(classify, inputs, outputs, api_name="classify", **MODEL)

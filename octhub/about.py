@@ -116,12 +116,13 @@ def _use(models: Mapping[str, Served], address: str) -> str:
     client = ["from gradio_client import Client, handle_file", "", f'app = Client("{address}")', *calls]
     facts = f"curl {address}/gradio_api/run/about -H 'Content-Type: application/json' -d '{{\"data\": []}}'"
     assistant = json.dumps({"mcpServers": {"octhub": {"url": f"{address}/gradio_api/mcp/"}}}, indent=2)
-    docs = '<a href="?view=api" target="_blank">every endpoint, with its arguments and answers</a>'
     return f"""
 <section><h2>Use it elsewhere</h2><div class="beside">
 <div><h3>In Python</h3>{code(chr(10).join(python))}</div>
 <div><h3>On the command line</h3>{code(chr(10).join(shell))}</div>
-<div><h3>Over HTTP</h3>{code(chr(10).join(client))}<p>See {docs}. What runs here, for monitoring:</p>{code(facts)}</div>
+<div><h3>Over HTTP</h3>{code(chr(10).join(client))}
+<p>“Use via API or MCP”, at the foot of this page, has every endpoint with its arguments and answers. What runs here,
+for monitoring:</p>{code(facts)}</div>
 <div><h3>From an assistant (MCP)</h3>{code(assistant)}
 <p>Its tools take a scan as base64, or as the address that the app’s upload route gives. Other addresses are
 refused.</p></div></div></section>"""

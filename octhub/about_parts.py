@@ -10,7 +10,7 @@ Part = Callable[[Served], Html]
 """From a model to HTML; empty where there is nothing to say. It may raise Absent, and whatever a record that isn't as
 octhub writes them gives rise to."""
 
-ODD = (KeyError, TypeError, ValueError, AttributeError, IndexError, ZeroDivisionError)
+ODD = (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError)
 """What such a record gives rise to."""
 
 

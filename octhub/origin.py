@@ -48,7 +48,7 @@ class Origin:
     def find(self, names: Sequence[str]) -> tuple[dict[str, Path], dict[str, str]]:
         """Files that a checkpoint may have or not, of the very commit that was loaded.
 
-        A Hub that can't be reached is asked once, not once for each file.
+        After a download that failed, the Hub isn't asked for the rest.
 
         Returns:
             Name → path of those that are there, and name → why not of the others.
@@ -66,7 +66,7 @@ class Origin:
                 if lacking and not isinstance(e.__cause__, LocalEntryNotFoundError):
                     absent[name] = "not in this repo"
                     continue
-                absent |= {left: "the Hub couldn't be asked for it" for left in names if left not in {*found, *absent}}
+                absent |= {left: "out of reach: the download failed" for left in names if left not in {*found, *absent}}
                 break
         return found, absent
 

@@ -270,7 +270,7 @@ class TestApi:
 
     def test_is_described_and_the_only_endpoint(self, client):
         api = client.view_api(return_format="dict")
-        assert list(api["named_endpoints"]) == ["/classify", "/segment"]
+        assert list(api["named_endpoints"]) == ["/classify", "/segment", "/about"]
         assert not api["unnamed_endpoints"]
         endpoint = api["named_endpoints"]["/classify"]
         assert [p["parameter_name"] for p in endpoint["parameters"]] == ["image", "heatmap_class", "opacity"]
