@@ -81,7 +81,8 @@ def _data(models: Mapping[str, Served], credits: Sequence[tuple[str, str, str]])
     rows, problems = [], []
     for role, model in models.items():
         try:
-            for part in data_rows(record(model, TRAINING), record(model, METRICS)):
+            metrics = model.records.get(METRICS, {"evaluations": {}})  # they know the data sets apart; training, too
+            for part in data_rows(record(model, TRAINING), metrics):
                 name = link(part["url"], part["name"]) if part["url"] else part["name"]
                 sharing = f": {part['sharing']}" if part["sharing"] else ""
                 figures = [count(part["scans"]), count(part["patients"])]
@@ -130,7 +131,7 @@ refused.</p></div></div></section>"""
 
 def _cite(models: Mapping[str, Served]) -> str:
     cards = [
-        Html(f"{escape(role.capitalize())}: {link(m.page, m.source)}, with its card")
+        Html(f"{escape(role.capitalize())}: {link(m.page, m.source.partition('@')[0])}, with its card")
         for role, m in models.items()
         if m.page
     ]
@@ -144,7 +145,8 @@ def _versions(models: Mapping[str, Served], versions: Mapping[str, str]) -> str:
     rows = []
     for role, m in models.items():
         commit = m.origin.commit if m.origin else None
-        source = link(m.page, m.source) if m.page else m.source
+        name = m.source.partition("@")[0]  # the commit has a column of its own
+        source = link(m.page, name) if m.page else name
         hashes = [m.sha256.get(name) for name in (SAFETENSORS_SINGLE_FILE, CONFIG_NAME)]
         digests = [Html(f"<code>{escape(h)}</code>") if h else None for h in (commit, *hashes)]
         rows.append([role, source, *digests])

@@ -3,16 +3,10 @@
 A further table is one more function, from Served to HTML, in CLASSIFIER.
 """
 
-from octhub.about_parts import Part, audit, evaluations, is_external, minutes, record, where
+from octhub.about_parts import Part, audit, evaluations, is_external, minutes, record, remarks, where
 from octhub.dot_plot import Mark, dot_plot
 from octhub.markup import Html, bullets, count, decimal, key_figures, listed, paragraph, percent, table
 from octhub.served import TRAINING, Served
-
-EXTERNAL = {
-    "octdl": "Only its DME and normal scans have a label that the model knows. Recipes were chosen with the help of "
-    "these scans, so the figure is on the optimistic side; none of them trained anything."
-}
-"""By an evaluation's key: what must be said beside its figures."""
 
 
 def intro(model: Served) -> Html:
@@ -53,12 +47,7 @@ def measured(model: Served) -> Html:
         [(e["data"].split(" (")[0], [Mark(e["accuracy"], tuple(e["accuracy_interval_95"]))]) for e in found.values()],
         percent=True,
     )
-    notes = [
-        f"{where(e)} is external validation: no scan of this data set trained the model. {EXTERNAL.get(key, '')}"
-        for key, e in found.items()
-        if is_external(model, key)
-    ]
-    notes.append("The interval (Wilson) covers chance alone, not other hospitals or devices.")
+    notes = [*remarks(model), "The interval (Wilson) covers chance alone, not other hospitals or devices."]
     return Html(f'<div class="beside">{plot}{bullets(notes)}</div>{table("Answers that were right", heads, rows)}')
 
 
@@ -120,13 +109,10 @@ def trained(model: Served) -> Html:
     counts, val = training["train"]["counts"], training["val"]
     by_class = listed([f"{name} {count(n)}" for name, n in counts.items()])
     scans = sum(val["counts"].values())
-    return Html(
-        paragraph(
-            f"Trained on {count(sum(counts.values()))} scans ({by_class}). {count(scans)} scans of other patients "
-            f"chose the weights and the temperature; the accuracy on them is {percent(val['metrics']['accuracy'])}. "
-            f"{training['recipe']['epochs']} epochs, {minutes(training['seconds'])} on {training['hardware']}."
-        )
-        + audit(model)
+    return paragraph(
+        f"Trained on {count(sum(counts.values()))} scans ({by_class}). {count(scans)} scans of other patients "
+        f"chose the weights and the temperature; the accuracy on them is {percent(val['metrics']['accuracy'])}. "
+        f"{training['recipe']['epochs']} epochs, {minutes(training['seconds'])} on {training['hardware']}."
     )
 
 
@@ -139,7 +125,7 @@ def limits(model: Served) -> Html:
             "One scan gets one label, however many findings it has.",
             "Expect it to be worse on devices and in hospitals that it has no scans of. Age, sex and ethnicity of the "
             "patients aren’t published with the scans, so bias between groups can’t be measured.",
-            "Grad-CAM shows coarsely where the evidence for a class was. It outlines no lesion and measures nothing.",
+            "Grad-CAM shows coarsely where the evidence for a class was; it draws no border and measures nothing.",
         ]
     )
 
@@ -152,6 +138,7 @@ CLASSIFIER: tuple[tuple[str, Part], ...] = (
     ("Mix-ups", confusions),
     ("Calibration", calibration),
     ("Training", trained),
+    ("Leak audit", audit),
     ("Limits", limits),
 )
 """What is said, in this order."""

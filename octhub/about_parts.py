@@ -14,6 +14,17 @@ ODD = (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticEr
 """What such a record gives rise to."""
 
 
+REMARKS = {
+    "79647ae04252": "Only its DME and normal scans have a label that the model knows. Recipes were chosen with the help "
+    "of these scans, so the figure is on the optimistic side; none of them trained anything.",
+    "80f8c0425dce": "They are a patient-disjoint re-split of a sample of the release, not its official test split: "
+    "figures of that one can’t be compared with these directly.",
+    "2449440b9e81": "These subjects were looked at more than once while the recipe grew; the card says when.",
+    "840dde0d9697": "Its ISE and OS-RPE are drawn by another convention than what was taught, so they can’t agree.",
+}
+"""By the first digits of a test split's sha256: what must be said beside any figure that was measured on it."""
+
+
 class Absent(Exception):
     """A record that isn't there; the message says why."""
 
@@ -68,6 +79,16 @@ def where(e: dict) -> str:
     return f"{e['data']}, {e['split']}"
 
 
+def remarks(model: Served) -> list[str]:
+    """What is to be known of the test sets: which are external, and REMARKS."""
+    said = []
+    for key, e in evaluations(model).items():
+        external = "external validation, no scan of this data set trained the model. " * bool(is_external(model, key))
+        if text := external + REMARKS.get(e["split_sha256"][:12], ""):
+            said.append(f"{where(e)}: {text}")
+    return said
+
+
 def audit(model: Served) -> Html:
     """What the search for shared patients and scans has found."""
     metrics = record(model, METRICS)
@@ -79,7 +100,7 @@ def audit(model: Served) -> Html:
         ours = seen is not None and seen["sha256"] == e["split_sha256"]
         figures = [seen["shared_patients"], seen["identical"], seen["near_duplicates"]] if ours else ["not audited"] * 3
         rows.append([where(e), *figures])
-    caption = f"Leak audit against the {count(found['scans'])} scans that trained the model or chose its weights"
+    caption = f"Against the {count(found['scans'])} scans that trained the model or chose its weights"
     return table(caption, ["Test set", "Shared patients", "Identical scans", "Near-duplicates"], rows)
 
 

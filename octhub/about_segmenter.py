@@ -3,7 +3,7 @@
 A further table is one more function, from Served to HTML, in SEGMENTER.
 """
 
-from octhub.about_parts import Part, audit, evaluations, minutes, record, where
+from octhub.about_parts import Part, audit, evaluations, minutes, record, remarks, where
 from octhub.dot_plot import Mark, dot_plot
 from octhub.markup import Html, bullets, count, decimal, key_figures, listed, paragraph, table
 from octhub.served import COMPARISON, TRAINING, Served
@@ -39,6 +39,7 @@ def measured(model: Served) -> Html:
         "are there.",
         "The second grader is a person who outlined the same scans: how far experts agree is the human line.",
         "The test subjects are few, and they differ from one another.",
+        *remarks(model),
     ]
     return Html(table("Answers against an expert’s outlines", heads, rows) + bullets(notes))
 
@@ -113,13 +114,10 @@ def trained(model: Served) -> Html:
     recipe, seconds = training["recipe"], training["seconds"]
     side, extra = training["train"], training.get("extra_scans")
     more = f", and on {count(extra['scans'])} more scans (see the data below)" if extra else ""
-    return Html(
-        paragraph(
-            f"Trained on {count(side['scans'])} scans of {len(side['subjects'])} subjects{more}. Splits are by "
-            f"subject. The encoder started from {recipe['encoder']}. {recipe['epochs']} epochs, "
-            f"{minutes(seconds)} on {training['hardware']}, the earlier stages not counted."
-        )
-        + audit(model)
+    return paragraph(
+        f"Trained on {count(side['scans'])} scans of {len(side['subjects'])} subjects{more}. Splits are by "
+        f"subject. The encoder started from {recipe['encoder']}. {recipe['epochs']} epochs, "
+        f"{minutes(seconds)} on {training['hardware']}, the earlier stages not counted."
     )
 
 
@@ -175,6 +173,7 @@ SEGMENTER: tuple[tuple[str, Part], ...] = (
     ("Compared", comparison),
     ("Calibration", calibration),
     ("Training", trained),
+    ("Leak audit", audit),
     ("Limits", limits),
 )
 """What is said, in this order."""

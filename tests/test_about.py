@@ -11,6 +11,7 @@ import yaml
 
 from octhub import Classifier, Segmenter, __version__
 from octhub.about import BIBTEX, TITLE, YEAR, about_html
+from octhub.about_parts import REMARKS
 from octhub.hub import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER, locate
 from octhub.served import COMPARISON, METRICS, RECORDS, TRAINING, app_facts, served
 
@@ -75,6 +76,12 @@ class TestPage:
         page = about_html({"classifier": unknown})
         assert "external: " not in page
         assert "No leak audit was recorded" in page
+
+    def test_what_must_be_said_beside_a_figure(self, models):
+        for model in models.values():
+            page = about_html({"classifier" if model.architecture == "OctNet" else "segmenter": model})
+            for e in model.records[METRICS]["evaluations"].values():
+                assert REMARKS[e["split_sha256"][:12]] in page
 
     def test_hashes_versions_and_citation(self, models):
         page = about_html(models, versions={"Gradio": "6.0"})
