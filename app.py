@@ -1,8 +1,8 @@
 """The web demo, and a Hugging Face Space as it stands: `python app.py`.
 
-Importing this file launches and downloads nothing. Beside it, classify_tab.py, segment_tab.py and many_tab.py lay out
-the tabs and tabs.py holds what they share; the page's looks are in app.css, and what it does in the browser alone is in
-page/.
+Importing this file launches and downloads nothing. Beside it, classify_tab.py, segment_tab.py, many_tab.py and
+about_tab.py lay out the tabs and tabs.py holds what they share; the page's looks are in app.css and about.css, and what
+it does in the browser alone is in page/; assistants.py serves the API as an assistant's tools.
 """
 
 import tabs  # isort: skip  # first of all: on a ZeroGPU Space it imports `spaces`, before anything touches CUDA
@@ -15,7 +15,9 @@ from pathlib import Path
 
 import gradio as gr
 
+import assistants
 import page
+from about_tab import about_tab
 from classify_tab import classify_tab
 from deep_link import deep_links
 from many_tab import many_tab
@@ -24,6 +26,7 @@ from octhub.gallery import EXAMPLES, Example, load
 from octhub.hub import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER
 from octhub.pins import read_pins
 from octhub.scan import MAX_BYTES
+from octhub.served import served
 from segment_tab import segment_tab
 
 HERE = Path(__file__).resolve().parent
@@ -80,7 +83,11 @@ def build_demo(classifier: Classifier, segmenter: Segmenter | None = None) -> gr
                 tabs.hand_on(pages, segment, classify)
             with gr.Tab("Many scans", id="many"):
                 many_tab(classifier, segmenter)
-        deep_links(demo, pages, [classify] if segmenter is None else [classify, segment])
+            with gr.Tab("About", id="about"):
+                models = {"classifier": classifier, "segmenter": segmenter}
+                about_tab({role: served(m.model) for role, m in models.items() if m is not None}, examples)
+        sides = [classify] if segmenter is None else [classify, segment]
+        deep_links(demo, pages, sides, ["many", "about"])
         gr.HTML(footer_html(examples))
     return demo.queue(max_size=32)
 
@@ -123,17 +130,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         segmenter = Segmenter.from_pretrained(args.segmenter)
     except CheckpointError as e:
         raise SystemExit(f"app.py: {e}") from e
+    assistants.install()
     build_demo(classifier, segmenter).launch(
         server_name=args.host,
         server_port=args.port,
         share=args.share,
         theme=THEME,
-        css_paths=HERE / "app.css",
+        css_paths=[HERE / "app.css", HERE / "about.css"],
         head=page.head(),
         js=page.script(),
         max_file_size=MAX_BYTES,
         run_history=False,  # it would keep visitors' scans in their browsers
         ssr_mode=False,
+        mcp_server=True,
         footer_links=["api"],
         app_kwargs={"lifespan": tabs.forgetful},
     )

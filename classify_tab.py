@@ -7,6 +7,7 @@ import gradio as gr
 import numpy as np
 
 from classify_desk import LIKELIEST, Desk, Seen, empty_html, facts_of
+from endpoints import SCAN, ClassFacts, file_input, json_output
 from octhub import Classification, Classifier, ScanError, Segmenter
 from octhub.gallery import Example
 from octhub.provenance import read_input
@@ -68,11 +69,17 @@ def classify_api(
     """The API endpoint /classify; hidden components give it its types, labels and file handling."""
 
     def classify(image: str | None, heatmap_class: str, opacity: float) -> tuple[dict, np.ndarray]:
-        """Classify one retinal OCT B-scan and show where the model looked (Grad-CAM).
+        """Classify one retinal OCT B-scan and show where the model looked (Grad-CAM). For research and teaching only,
+        not a medical device.
 
-        Returns the label, every class's probability, the heatmap's class, and which model, preprocessing and file
-        they came from (provenance) as JSON; and the scan with the heatmap laid over it, a PNG at the scan's own size.
-        Research use only, not a medical device.
+        Args:
+            image: One B-scan (PNG, JPEG, TIFF, BMP or WebP).
+            heatmap_class: The class whose evidence the heatmap shows, or "likeliest" for the answer's.
+            opacity: Opacity of the heatmap in the picture, in per cent.
+
+        Returns:
+            JSON with the label, every class's calibrated probability, the heatmap's class and where they came from
+            and the scan with the heatmap laid over it, a PNG at the scan's own size.
         """
         if image is None:
             raise gr.Error("no image, expected the file of one B-scan", print_exception=False)
@@ -85,12 +92,16 @@ def classify_api(
 
     with gr.Group(visible=False):
         inputs = [
-            uploads_only(gr.File(label="File of one B-scan")),
+            file_input(SCAN, "scan.png"),
             gr.Radio(choices, value=LIKELIEST, label="Class whose evidence the heatmap shows"),
-            gr.Slider(0, 100, OPACITY, label="Opacity of the heatmap in the picture, in per cent"),
+            gr.Slider(0, 100, OPACITY, label="Opacity of the heatmap in the picture, 0 to 100 per cent"),
         ]
         outputs = [
-            gr.JSON(label="label, probabilities, heatmap_class and provenance"),
+            json_output(
+                "The likeliest class, each class's probability, the heatmap's class, and provenance: which model, "
+                "preprocessing and file they came from",
+                ClassFacts,
+            ),
             gr.Image(format="png", label="Scan with heatmap, PNG at the scan's own size"),
         ]
         gr.Button().click(classify, inputs, outputs, api_name="classify", **MODEL)

@@ -32,8 +32,8 @@ def link_to(page: str, example: Example) -> str:
     return "?" + urlencode({"tab": page, "example": example.path.stem})
 
 
-def deep_links(demo: gr.Blocks, pages: gr.Tabs, sides: Sequence[Side]) -> None:
-    """Wire what the page's address asks for."""
+def deep_links(demo: gr.Blocks, pages: gr.Tabs, sides: Sequence[Side], others: Sequence[str]) -> None:
+    """Wire what the page's address asks for: a tab with an example, or a tab that has none, of those with these ids."""
     private = {"api_visibility": "private", "show_progress": "hidden"}
     name = gr.Textbox(visible="hidden")  # not a State, which takes no value from JavaScript
     for side in sides:
@@ -41,6 +41,9 @@ def deep_links(demo: gr.Blocks, pages: gr.Tabs, sides: Sequence[Side]) -> None:
         turned = button.click(turn_to(side.page), None, pages, queue=False, **private)
         opened = turned.then(opener(side), [name, *side.inputs], side.outputs, js=READ, **MODEL, **private)
         opened.then(js=reveal(side.viewer.elem_id))
+    for page in others:
+        button = gr.Button(visible="hidden", elem_id=f"open-{page}")
+        button.click(turn_to(page), None, pages, queue=False, **private)
     demo.load(js=OPEN)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 
+from endpoints import SCAN, MaskFacts, file_input, json_output
 from octhub import ScanError, Segmentation, Segmenter
 from octhub.gallery import Example
 from octhub.mask import read_mask
@@ -183,14 +184,21 @@ def segment_api(
     def segment(
         image: str | None, mask: str | None = None, axial_um: float | None = None, lateral_um: float | None = None
     ):
-        """Outline the layers and fluid in one retinal OCT B-scan and measure them.
+        """Outline the layers and fluid in one retinal OCT B-scan, measure them, and score the answer (mIoU, IoU and
+        Dice by class) if an expert's mask is given. What doesn't exist is null, such as mm² without the size of a
+        pixel. For research and teaching only, not a medical device.
 
-        Returns JSON: areas, a list in the order of the class ids (name, pixels, share of the scan, regions, thickness
-        in pixels; mm² and µm if the size of a pixel is given), scores (mIoU, pixel accuracy, IoU and Dice by class) if
-        an expert's mask is given, and provenance (which model, preprocessing and file they came from); what doesn't
-        exist is null. Then files, named after the scan: the class
-        ids as a PNG, the classes in colour over the scan as a PNG, both at the scan's own size, and the figures as
-        CSV. Research use only, not a medical device.
+        Args:
+            image: One B-scan (PNG, JPEG, TIFF, BMP or WebP).
+            mask: An expert's mask of the same size, to score the answer: class ids as grey levels, 255 for unknown.
+            axial_um: Size of a pixel along depth in µm, for mm² and µm; needs lateral_um, too.
+            lateral_um: Size of a pixel across the retina in µm.
+
+        Returns:
+            JSON with areas, a row for each class in the order of the class ids, scores and where they came from
+            class ids as a PNG at the scan's own size
+            the classes in colour over the scan, a PNG
+            and the address of the figures as CSV.
         """
         if image is None:
             raise gr.Error("no image, expected the file of one B-scan", print_exception=False)
@@ -216,14 +224,16 @@ def segment_api(
 
     with gr.Group(visible=False):
         inputs = [
-            uploads_only(gr.File(label="File of one B-scan")),
-            uploads_only(
-                gr.File(label="File of its expert mask: class ids as grey levels or palette indices, 255 unknown")
-            ),
+            file_input(SCAN, "scan.png"),
+            file_input("Its expert mask: class ids as grey levels or palette indices, 255 unknown", "mask.png"),
             gr.Number(None, label="Size of a pixel along depth in µm; unknown unless given"),
             gr.Number(None, label="Size of a pixel across the retina in µm; unknown unless given"),
         ]
-        facts = gr.JSON(label="areas, scale, mask, scores and provenance")
+        facts = json_output(
+            "A row for each class, in the order of the class ids; the scores, if any; and provenance: which model, "
+            "preprocessing and file they came from",
+            MaskFacts,
+        )
         labels = gr.File(label="Class ids, PNG at the scan's own size")
         overlay = gr.File(label="Scan with the classes in colour, PNG at the scan's own size")
         table = gr.File(label="Figures by class, CSV")

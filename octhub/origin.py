@@ -31,8 +31,11 @@ class Origin:
         return None if self.repo is None else self.folder.name
 
     def __str__(self) -> str:
-        """ "owner/name" or "owner/name@revision"; a folder by its name alone, since its path is nobody's business."""
-        return self.folder.resolve().name if self.repo is None else str(self.repo)
+        """As `from_pretrained` takes it; of a folder only the end, since the path to it is nobody's business."""
+        if self.repo is not None:
+            return str(self.repo)
+        folder = self.folder.resolve()
+        return f"checkpoints/{folder.name}" if folder.parent.name == "checkpoints" else folder.name
 
     def sha256(self) -> dict[str, str]:
         """The hashes of weights and configuration, by file name."""
@@ -45,7 +48,7 @@ class Origin:
     def find(self, names: Sequence[str]) -> tuple[dict[str, Path], dict[str, str]]:
         """Files that a checkpoint may have or not, of the very commit that was loaded.
 
-        A Hub that can't be reached is asked once, not once for each file.
+        After a download that failed, the Hub isn't asked for the rest.
 
         Returns:
             Name → path of those that are there, and name → why not of the others.
@@ -63,7 +66,7 @@ class Origin:
                 if lacking and not isinstance(e.__cause__, LocalEntryNotFoundError):
                     absent[name] = "not in this repo"
                     continue
-                absent |= {left: "the Hub couldn't be reached" for left in names if left not in {*found, *absent}}
+                absent |= {left: "out of reach: the download failed" for left in names if left not in {*found, *absent}}
                 break
         return found, absent
 

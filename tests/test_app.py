@@ -278,7 +278,7 @@ class TestApi:
 
     def test_is_described_and_the_only_endpoint(self, client):
         api = client.view_api(return_format="dict")
-        assert list(api["named_endpoints"]) == ["/classify", "/segment", "/many"]
+        assert list(api["named_endpoints"]) == ["/classify", "/segment", "/many", "/about"]
         assert not api["unnamed_endpoints"]
         endpoint = api["named_endpoints"]["/classify"]
         assert [p["parameter_name"] for p in endpoint["parameters"]] == ["image", "heatmap_class", "opacity"]
