@@ -58,11 +58,9 @@ def test_an_example_is_answered_once(app, classifier, segmenter, root, tab, monk
     for _ in range(2):  # a page with other models remembers nothing of these
         runs.clear()
         demo = app().build_demo(classifier, segmenter)
-        index, inputs = (0, ["likeliest"]) if tab == "classify" else (0, [None, "", ""])
-        picked = [f for f in demo.fns.values() if f.fn and f.fn.__name__ in ("show_example", "add_example")]
-        fn = picked[0 if tab == "classify" else 1].fn
-        case = sys.modules["segment_case"].Case()
-        inputs = [case if i is None else i for i in inputs]
+        fn = [f.fn for f in demo.fns.values() if getattr(f.fn, "__name__", "") == "add_example"][tab == "segment"]
+        seen, case = sys.modules["classify_desk"].Seen(), sys.modules["segment_case"].Case()
+        inputs = ["likeliest", seen] if tab == "classify" else [case, "", ""]
         for _ in range(2):
-            fn(*inputs, SimpleNamespace(index=index))
+            fn(*inputs, SimpleNamespace(index=0))
         assert len(runs) == 1
