@@ -8,13 +8,14 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 
+from deep_link import links_to
 from octhub import Classification, Classifier, ScanError, Segmenter, read_scan
 from octhub.gallery import Example
 from octhub.heat_share import heat_inside, share_html
 from octhub.provenance import Input, provenance, read_input
 from octhub.render import grey, heat_layer
 from octhub.tables import link_html, record_json
-from octhub.viewer import heat_key, message_html, stem, viewer_html
+from octhub.viewer import copy_link_html, heat_key, message_html, stem, viewer_html
 from segment_case import Packed
 from tabs import on_gpu, remembering
 
@@ -61,6 +62,7 @@ class Desk:
         def both(scan: np.ndarray, heatmap_class: str) -> tuple[Classification, np.ndarray]:
             return classify(scan, heatmap_class), outline(scan)
 
+        self._links = links_to("classify", examples)
         self.run = on_gpu(classify)
         self._run, self._outline, self._both = (
             remembering(run, examples) for run in (self.run, on_gpu(outline), on_gpu(both))
@@ -91,7 +93,8 @@ class Desk:
         key = heat_key(answer.heatmap_class, bool(answer.heatmap.any()))
         file = f"{stem(name)}-octhub.json"
         record = link_html("Record (JSON)", file, record_json(facts_of(answer, self.classifier, given)))
-        view = viewer_html(scan, heat_layer(answer.heatmap), about=about, name=name, note=note, key=key, links=record)
+        links = record + copy_link_html(self._links.get(path, ""))
+        view = viewer_html(scan, heat_layer(answer.heatmap), about=about, name=name, note=note, key=key, links=links)
         seen = Seen(path, Packed.of(grey(answer.heatmap)), mask)
         return view, gr.Label(answer.probabilities, visible=True), gr.Button(visible=True), self.share(seen), seen
 

@@ -27,9 +27,9 @@ READ = """(_, ...inputs) => [new URLSearchParams(location.search).get("example")
 """JavaScript that puts the example's name from the page's address before an event's other inputs."""
 
 
-def link_to(page: str, example: Example) -> str:
-    """The query of a link to an example in a tab."""
-    return "?" + urlencode({"tab": page, "example": example.path.stem})
+def links_to(page: str, examples: Sequence[Example]) -> dict[str, str]:
+    """An example's path → the query of a link to it in a tab."""
+    return {str(e.path): "?" + urlencode({"tab": page, "example": e.path.stem}) for e in examples}
 
 
 def deep_links(demo: gr.Blocks, pages: gr.Tabs, sides: Sequence[Side], others: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from octhub.metrics import SegmentationScore
 from octhub.profile_plot import profile_html
 from octhub.provenance import columns
 from octhub.tables import areas_html, csv_text, note_html, record_json, score_html
-from octhub.viewer import message_html, stem
+from octhub.viewer import copy_link_html, message_html, stem
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Case:
 
     Attributes:
         path, note: the scan's file and a remark on it.
+        link: leads to the scan, if it is an example.
         answer: the model's mask; None without a scan.
         provenance: what it came from; it is there with the answer.
         mask, mask_name: the expert's mask; it may be there before its scan.
@@ -51,6 +52,7 @@ class Case:
 
     path: str = ""
     note: str = ""
+    link: str = ""
     answer: Packed | None = None
     provenance: dict[str, Any] | None = None
     mask: Packed | None = None
@@ -113,7 +115,9 @@ def viewer_of(case: Case, names: Sequence[str]) -> str:
         text = "It was deleted from the server, as all uploads are. Please add it again."
         return message_html(f"{case.name} is no longer here", text, "alert", legend_html(names))
     scan, truth = read_scan(case.path, case.name), case.mask.ids() if case.compared else None
-    return mask_viewer_html(scan, case.answer.ids(), names, name=case.name, note=case.note, truth=truth)
+    return mask_viewer_html(
+        scan, case.answer.ids(), names, name=case.name, note=case.note, truth=truth, links=copy_link_html(case.link)
+    )
 
 
 def scores_of(case: Case, names: Sequence[str]) -> str:

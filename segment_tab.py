@@ -7,6 +7,7 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 
+from deep_link import links_to
 from endpoints import SCAN, MaskFacts, file_input, json_output
 from octhub import ScanError, Segmentation, Segmenter
 from octhub.gallery import Example
@@ -63,6 +64,7 @@ class Desk:
         describe: Callable[[Input], dict],
     ):
         self.run, self.names, self.examples, self.describe = run, names, examples, describe
+        self._links = links_to("segment", examples)
         self._outline = remembering(lambda scan: Packed.of(run(scan).mask), examples)
 
     def show(self, case: Case, *scale: str):
@@ -111,7 +113,8 @@ class Desk:
             problem = message_html("This scan can't be used", str(e), "alert", legend_html(self.names))
             return case, button, problem, *rest
         answer = self._outline(case.path, scan)
-        return self.show(replace(case, answer=answer, provenance=self.describe(given)), *scale)
+        link = self._links.get(case.path, "")
+        return self.show(replace(case, answer=answer, link=link, provenance=self.describe(given)), *scale)
 
 
 def caption(example: Example) -> str:

@@ -140,8 +140,12 @@ def names_html(title: str, names: Sequence[str], meanings: dict[str, str]) -> st
 
 
 def reveal(viewer_id: str) -> str:
-    """JavaScript that scrolls a viewer into view."""
-    return f"() => document.getElementById('{viewer_id}').scrollIntoView({{block: 'nearest', behavior: 'smooth'}})"
+    """JavaScript that scrolls a viewer into view, and tells the page that it shows another scan (see page/link.js)."""
+    return f"""() => {{
+      const viewer = document.getElementById("{viewer_id}");
+      viewer.scrollIntoView({{ block: "nearest", behavior: "smooth" }});
+      viewer.dispatchEvent(new CustomEvent("octhub-scan", {{ bubbles: true }}));
+    }}"""
 
 
 def dim(viewer_id: str) -> str:

@@ -32,6 +32,7 @@ def mask_viewer_html(
     name: str,
     note: str = "",
     truth: np.ndarray | None = None,
+    links: str = "",
 ) -> str:
     """A scan with its classes over it. Which class is where travels along, so that pointing needs no server.
 
@@ -41,6 +42,7 @@ def mask_viewer_html(
         class_names: one name per id.
         name, note: the scan's file name and a remark.
         truth: (H, W) uint8 class ids, the expert's.
+        links: HTML of what else can be done with it.
     """
     height, width = scan.shape
     layers = {"model": mask_layer(mask, class_names)}
@@ -60,7 +62,7 @@ def mask_viewer_html(
   {stage_html(scan, images, name=name, word="Layers", opacity=MASK_OPACITY)}
   <figcaption>
     {title_html(scan, name, note)}
-    <p class="tools">{TOOLS}</p>
+    <p class="tools">{TOOLS}{links}</p>
     {legend_html(class_names, mask)}
     {"" if truth is None else _difference_key(class_names)}
   </figcaption>

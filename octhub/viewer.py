@@ -24,6 +24,11 @@ TOOLS = """
 """What every viewer's buttons are."""
 
 
+def copy_link_html(link: str) -> str:
+    """A button that copies a link, relative to the page; empty without one."""
+    return f'<button type="button" data-viewer="link" data-link="{escape(link)}">Copy link</button>' if link else ""
+
+
 def stem(name: str) -> str:
     """A scan's file name without its suffix: what is saved is named after it."""
     return Path(name).stem

@@ -4,7 +4,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 
-SCRIPTS = ("drop", "fresh", "ids", "classes", "point", "compare", "profile", "save", "clicks")
+SCRIPTS = ("drop", "fresh", "ids", "classes", "point", "compare", "profile", "save", "link", "clicks")
 """The scripts, which share one scope; in this order, since a constant has to be there before it is used."""
 
 

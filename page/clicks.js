@@ -15,6 +15,7 @@ document.addEventListener("click", async (event) => {
   const { mode, viewer: tool, view, all } = button?.dataset ?? {};
   if (mode) return setMode(mode);
   if (tool === "save") return save(viewer);
+  if (tool === "link") return copyLink(button);
   if (tool) return document.fullscreenElement ? document.exitFullscreen() : viewer.requestFullscreen?.();
   if (!viewer.dataset.model) return;
   if (all !== undefined) {

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import test_app
+from app_fixtures import upload
 from playwright.sync_api import expect
 
 from octhub.gallery import load
@@ -28,10 +29,24 @@ def test_to_an_example_with_its_mask(visit):
     expect(page.locator("#segment-scores")).to_contain_text("mIoU")
 
 
-def test_to_a_tab_alone(visit):
-    page = visit(query="/?tab=segment")
-    expect(page.get_by_role("tab", name="Segment")).to_have_attribute("aria-selected", "true")
-    page.locator("#segment-viewer").get_by_text("No scan yet").wait_for()
+def test_a_link_is_copied_and_leads_back(visit, scans, browser, server):
+    browser.grant_permissions(["clipboard-read", "clipboard-write"], origin=server.url)
+    page = visit()
+    test_app.pick(page, 1)
+    page.get_by_role("button", name="Copy link").click()
+    page.get_by_role("button", name="Link copied").wait_for()
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert link == page.url == f"{server.url}/?tab=classify&example=cnv-2"
+    upload(page, scans["scan.png"])
+    page.locator("#classify-viewer figcaption b", has_text="scan.png").wait_for()
+    expect(page.get_by_role("button", name="Copy link")).to_have_count(0)
+    assert page.url == f"{server.url}/"  # it doesn't lead to what is on show now
+
+
+@pytest.mark.parametrize(("name", "tab"), [("segment", "Segment"), ("many", "Many scans"), ("about", "About")])
+def test_to_a_tab_alone(visit, name, tab):
+    page = visit(query=f"/?tab={name}")
+    expect(page.get_by_role("tab", name=tab)).to_have_attribute("aria-selected", "true")
 
 
 def test_to_what_is_not_there(visit):
