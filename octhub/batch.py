@@ -16,7 +16,7 @@ from octhub.safe_path import apart, key, safe_path
 from octhub.scan import ScanError, read_bytes
 
 MAX_SCANS = 500
-"""Of one run: some ten minutes on two cores, so that the demo's next visitor has a turn while his files are there."""
+"""Of one run: a study's, rather than a data set's. Whoever has more has the command line, which knows no limit."""
 
 MAX_ARCHIVES = 20
 """ZIPs of one run: their directories, of a few megabytes each, are held until its end."""

@@ -301,6 +301,16 @@ class TestInProcess:
         assert [row["file"] for row in facts["table"]] == ["scan.png"]
         assert len(json.loads(zipfile.ZipFile(path).read("record.json"))["scans"]) == 1
 
+    def test_a_run_ends_before_its_uploads_are_swept(self, app, classifier, scans, monkeypatch):
+        demo = app().build_demo(classifier)
+        (many,) = [f.fn for f in demo.fns.values() if f.api_name == "many"]
+        running = many([str(scans["scan.png"])] * 3)
+        next(running)
+        monkeypatch.setattr(sys.modules["many_tab"], "KEEP_SECONDS", -1)
+        *_, (facts, path) = running
+        assert facts["table"] == []
+        assert Path(path).exists()
+
     def test_uploads_and_results_are_swept(self, app, classifier, segmenter, brought, monkeypatch, tmp_path):
         from gradio.route_utils import delete_files_created_by_app
         from gradio_client import Client, handle_file
