@@ -153,13 +153,20 @@ def many_api(bench: Bench) -> None:
         axial_um: float | None = None,
         lateral_um: float | None = None,
     ) -> Iterator[tuple[dict[str, Any], str | None]]:
-        """Classify and segment many retinal OCT B-scans, given as images and ZIPs of images.
+        """Classify and segment many retinal OCT B-scans, given as images and ZIPs of images. The table grows as the
+        answers come; the ZIP is there at the end. For research and teaching only, not a medical device.
 
-        Returns JSON: table, a list with a row for each scan (file, label, every class's probability, the area of
-        fluid in pixels, or in mm² if the size of a pixel is given, the file's sha256, and error, which says why a scan
-        has no answer), and provenance. Then a ZIP with the tables as CSV, a record of all answers as JSON and, for
-        each scan, the class ids, the classes in colour and the heatmap as PNG. The table grows as the answers come;
-        the ZIP is there at the end. Research use only, not a medical device.
+        Args:
+            files: B-scans (PNG, JPEG, TIFF, BMP or WebP), and ZIPs of them.
+            classify: Name what each scan shows.
+            segment: Outline and measure the layers and fluid in each.
+            axial_um: Size of a pixel along depth in µm, for mm² and µm; needs lateral_um, too.
+            lateral_um: Size of a pixel across the retina in µm.
+
+        Returns:
+            JSON with a table, a row for each scan (file, label, probabilities, the area of fluid, the sha256, and
+            error, which says why a scan has no answer), and what it came from
+            and a ZIP with the tables as CSV, a record of all answers as JSON and the pictures of each scan as PNG.
         """
         wanted = [name for name, is_wanted in ((CLASSIFY, classify), (SEGMENT, segment)) if is_wanted]
         try:

@@ -6,6 +6,7 @@ import io
 import json
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -46,9 +47,15 @@ def call(server):
             async with session(server) as client:
                 return await client.call_tool(tool, arguments, progress_callback=silently if progress else None)
 
-        return asyncio.run(ask())
+        return waited(ask())
 
     return call
+
+
+def waited(coroutine):
+    """A coroutine's result. It runs in a thread of its own, since the browser's driver has a loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 def base64_of(path: Path) -> str:
@@ -71,11 +78,11 @@ def test_tools_are_the_public_endpoints_and_described(server):
         async with session(server) as client:
             return client.greeting, (await client.list_tools()).tools
 
-    greeting, tools = asyncio.run(ask())
+    greeting, tools = waited(ask())
     assert (greeting.serverInfo.name, greeting.serverInfo.version) == ("octhub", __version__)
     assert "not a medical device" in greeting.instructions
     tools = {tool.name: tool for tool in tools}
-    assert tools.keys() == {"classify", "segment", "about"}
+    assert tools.keys() == {"classify", "segment", "many", "about"}
     for tool in tools.values():
         assert "Returns: JSON with" in tool.description
         assert "Gradio" not in json.dumps(tool.model_dump())
@@ -234,3 +241,14 @@ def test_the_pinned_gradio_is_the_one_that_was_looked_into(app):
         assert name in vars(assistants.ToolServer)
         assert name in dir(assistants.ToolServer.__mro__[1])
     assert gradio.mcp.GradioMCPServer is own  # importing changes nothing
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_many(call, root, classifier, progress):
+    scans = [root / "examples" / name for name in ("dme-1.jpeg", "cnv-1.jpeg")]
+    broken = base64.b64encode(b"no image").decode()
+    result = call("many", progress, files=[*map(base64_of, scans), broken], segment=False)
+    assert not result.isError
+    rows = json.loads(result.content[0].text)["table"]
+    assert [row["label"] for row in rows[:2]] == [classifier(scan).label for scan in scans]
+    assert "not a known kind of image" in rows[2]["error"]
