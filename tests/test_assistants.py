@@ -6,6 +6,7 @@ import io
 import json
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -33,6 +34,12 @@ async def session(server):
         yield client
 
 
+def run(ask):
+    """What a coroutine gives. In a thread of its own: in this one, Playwright's loop runs from the first browser on."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, ask).result()
+
+
 async def silently(*progress) -> None:
     """A client that asks for progress gets its answers by another way of Gradio's."""
 
@@ -46,7 +53,7 @@ def call(server):
             async with session(server) as client:
                 return await client.call_tool(tool, arguments, progress_callback=silently if progress else None)
 
-        return asyncio.run(ask())
+        return run(ask())
 
     return call
 
@@ -71,7 +78,7 @@ def test_tools_are_the_public_endpoints_and_described(server):
         async with session(server) as client:
             return client.greeting, (await client.list_tools()).tools
 
-    greeting, tools = asyncio.run(ask())
+    greeting, tools = run(ask())
     assert (greeting.serverInfo.name, greeting.serverInfo.version) == ("octhub", __version__)
     assert "not a medical device" in greeting.instructions
     tools = {tool.name: tool for tool in tools}
