@@ -1,8 +1,8 @@
 """The web demo, and a Hugging Face Space as it stands: `python app.py`.
 
-Importing this file launches and downloads nothing. Beside it, classify_tab.py, segment_tab.py and about_tab.py lay out
-the tabs and tabs.py holds what they share; the page's looks are in app.css and about.css, and what it does in the
-browser alone is in app.js; assistants.py serves the API as an assistant's tools.
+Importing this file launches and downloads nothing. Beside it, classify_tab.py, segment_tab.py, many_tab.py and
+about_tab.py lay out the tabs and tabs.py holds what they share; the page's looks are in app.css and about.css, and what
+it does in the browser alone is in page/; assistants.py serves the API as an assistant's tools.
 """
 
 import tabs  # isort: skip  # first of all: on a ZeroGPU Space it imports `spaces`, before anything touches CUDA
@@ -16,8 +16,11 @@ from pathlib import Path
 import gradio as gr
 
 import assistants
+import page
 from about_tab import about_tab
 from classify_tab import classify_tab
+from deep_link import deep_links
+from many_tab import many_tab
 from octhub import CheckpointError, Classifier, Segmenter
 from octhub.gallery import EXAMPLES, Example, load
 from octhub.hub import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER
@@ -37,7 +40,7 @@ THEME = gr.themes.Base(
 ).set(body_background_fill="*neutral_50", body_text_color_subdued="*neutral_500")
 
 CLASSIFIES = "a small network names what it sees and shows where it looked"
-SEGMENTS = "another outlines the layers of the retina and fluid in it"
+SEGMENTS = "another outlines its layers and fluid"
 """What the page's head says of the tabs that there are."""
 
 
@@ -72,15 +75,19 @@ def build_demo(classifier: Classifier, segmenter: Segmenter | None = None) -> gr
         gr.HTML(header_html([CLASSIFIES] if segmenter is None else [CLASSIFIES, SEGMENTS]))
         with gr.Tabs() as pages:
             with gr.Tab("Classify", id="classify"):
-                classify = classify_tab(classifier, [e for e in examples if e.label])
+                classify = classify_tab(classifier, [e for e in examples if e.label], segmenter)
             if segmenter is not None:
                 with gr.Tab("Segment", id="segment"):
                     segment = segment_tab(segmenter, [e for e in examples if e.segment])
                 tabs.hand_on(pages, classify, segment)
                 tabs.hand_on(pages, segment, classify)
+            with gr.Tab("Many scans", id="many"):
+                many_tab(classifier, segmenter)
             with gr.Tab("About", id="about"):
                 models = {"classifier": classifier, "segmenter": segmenter}
                 about_tab({role: served(m.model) for role, m in models.items() if m is not None}, examples)
+        sides = [classify] if segmenter is None else [classify, segment]
+        deep_links(demo, pages, sides, ["many", "about"])
         gr.HTML(footer_html(examples))
     return demo.queue(max_size=32)
 
@@ -130,7 +137,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         share=args.share,
         theme=THEME,
         css_paths=[HERE / "app.css", HERE / "about.css"],
-        js=(HERE / "app.js").read_text(),
+        head=page.head(),
+        js=page.script(),
         max_file_size=MAX_BYTES,
         run_history=False,  # it would keep visitors' scans in their browsers
         ssr_mode=False,

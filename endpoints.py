@@ -1,5 +1,7 @@
 """Hidden components of the API's endpoints, described for those who read "Use via API", and for assistants."""
 
+from typing import Any
+
 import gradio as gr
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict  # typing's own is not enough for pydantic before Python 3.12
@@ -14,12 +16,23 @@ UPLOAD = "Uploaded: by handle_file in Python, by a POST to /upload elsewhere. UR
 SCAN = f"One B-scan: a PNG, JPEG, TIFF, BMP or WebP file of at most {MAX_BYTES / 1e6:g} MB"
 
 
+class Provenance(TypedDict):
+    """What an answer came from; see octhub.provenance."""
+
+    octhub: str
+    time: str
+    note: str
+    model: dict[str, Any]
+    input: dict[str, Any] | None
+
+
 class ClassFacts(TypedDict):
     """What /classify says of a scan."""
 
     label: str
     probabilities: dict[str, float]
     heatmap_class: str
+    provenance: Provenance
 
 
 class Scores(TypedDict):
@@ -37,7 +50,10 @@ class MaskFacts(TypedDict):
     """What /segment says of a scan."""
 
     areas: list[Measurement]
+    scale: dict[str, float] | None
+    mask: str | None
     scores: Scores | None
+    provenance: Provenance
 
 
 class ModelFacts(TypedDict):

@@ -3,17 +3,21 @@
 import os
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from octhub import MaskError, Segmentation, read_scan
 from octhub.mask import read_mask
 from octhub.mask_render import label_png
-from octhub.mask_viewer import mask_viewer_html
-from octhub.measure import Scale, measure
-from octhub.tables import areas_html, csv_text, note_html, score_html
+from octhub.mask_viewer import legend_html, mask_viewer_html
+from octhub.measure import Measurement, Scale, measure
+from octhub.metrics import SegmentationScore
+from octhub.profile_plot import profile_html
+from octhub.provenance import columns
+from octhub.tables import areas_html, csv_text, note_html, record_json, score_html
 from octhub.viewer import message_html, stem
 
 
@@ -40,6 +44,7 @@ class Case:
     Attributes:
         path, note: the scan's file and a remark on it.
         answer: the model's mask; None without a scan.
+        provenance: what it came from; it is there with the answer.
         mask, mask_name: the expert's mask; it may be there before its scan.
         remark: HTML that says what became of a mask which isn't there.
     """
@@ -47,6 +52,7 @@ class Case:
     path: str = ""
     note: str = ""
     answer: Packed | None = None
+    provenance: dict[str, Any] | None = None
     mask: Packed | None = None
     mask_name: str = ""
     remark: str = ""
@@ -64,7 +70,7 @@ class Case:
         """Another scan, without an answer yet. A mask that still waits for its scan stays; one that has been compared
         goes, since it would be compared with a stranger's scan if that has the same size."""
         if not self.compared:
-            return replace(self, path=path, note=note, answer=None)
+            return replace(self, path=path, note=note, answer=None, provenance=None)
         text = f"It is the mask of {self.name}. For a comparison, add the mask of {Path(path).name}."
         return Case(path, note, remark=note_html(f"Mask {self.mask_name} was removed", text))
 
@@ -101,10 +107,11 @@ def scale_of(axial: float | str | None, lateral: float | str | None) -> Scale | 
 def viewer_of(case: Case, names: Sequence[str]) -> str:
     """The viewer of a case."""
     if case.answer is None:
-        return message_html("No scan yet", "Add a scan and, if you have it, an expert's mask of the scan.")
+        text = "Add a scan and, if you have it, an expert's mask of the scan."
+        return message_html("No scan yet", text, foot=legend_html(names))
     if not os.path.exists(case.path):
         text = "It was deleted from the server, as all uploads are. Please add it again."
-        return message_html(f"{case.name} is no longer here", text, "alert")
+        return message_html(f"{case.name} is no longer here", text, "alert", legend_html(names))
     scan, truth = read_scan(case.path, case.name), case.mask.ids() if case.compared else None
     return mask_viewer_html(scan, case.answer.ids(), names, name=case.name, note=case.note, truth=truth)
 
@@ -122,6 +129,35 @@ def scores_of(case: Case, names: Sequence[str]) -> str:
     return score_html(Segmentation(case.answer.ids(), names).score(truth), case.mask_name)
 
 
+def facts_of(
+    rows: Sequence[Measurement],
+    scale: Scale | None,
+    score: SegmentationScore | None,
+    mask_name: str,
+    provenance: dict[str, Any],
+) -> dict[str, Any]:
+    """What was measured and how it was scored as JSON, for the API and to save."""
+    return {
+        "areas": [asdict(m) for m in rows],
+        "scale": None if scale is None else {"axial_um": scale.axial, "lateral_um": scale.lateral},
+        "mask": None if score is None else mask_name,
+        "scores": None if score is None else score.as_dict(),
+        "provenance": provenance,
+    }
+
+
+def profile_of(case: Case, names: Sequence[str], axial: float | str | None, lateral: float | str | None) -> str:
+    """The thickness profile of a case, in pixels unless the scale is good; empty without an answer."""
+    if case.answer is None:
+        return ""
+    try:
+        scale = scale_of(axial, lateral)
+    except ValueError:  # the table of areas says what is wrong
+        scale = None
+    truth = case.mask.ids() if case.compared else None
+    return profile_html(case.answer.ids(), names, scale, stem=stem(case.name), truth=truth)
+
+
 def areas_of(case: Case, names: Sequence[str], axial: float | str | None, lateral: float | str | None) -> str:
     """The table of a case's areas, with what can be saved; empty without an answer."""
     if case.answer is None:
@@ -133,8 +169,10 @@ def areas_of(case: Case, names: Sequence[str], axial: float | str | None, latera
         problem = str(e)
     rows = measure(mask, names, scale)
     score = Segmentation(mask, names).score(case.mask.ids()) if case.compared else None
+    facts = facts_of(rows, scale, score, case.mask_name, case.provenance)
     files = {
         "Labels (PNG)": (f"{stem(case.name)}-labels.png", label_png(mask, names)),
-        "Table (CSV)": (f"{stem(case.name)}-areas.csv", csv_text(rows, score).encode()),
+        "Table (CSV)": (f"{stem(case.name)}-areas.csv", csv_text(rows, score, columns(case.provenance)).encode()),
+        "Record (JSON)": (f"{stem(case.name)}-areas.json", record_json(facts)),
     }
     return areas_html(rows, scale, files, problem)

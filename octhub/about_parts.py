@@ -15,8 +15,8 @@ ODD = (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticEr
 
 
 REMARKS = {
-    "79647ae04252": "Only its DME and normal scans have a label that the model knows. Recipes were chosen with "
-    "the help of these scans, so the figure is on the optimistic side; none of them trained anything.",
+    "79647ae04252": "Only its DME and normal scans have a label that the model knows. Recipes were chosen with help "
+    "of these scans, so the figure is on the optimistic side; none of them trained anything.",
     "80f8c0425dce": "They are a patient-disjoint re-split of a sample of the release, not its official test split: "
     "figures of that one can’t be compared with these directly.",
     "2449440b9e81": "These subjects were looked at more than once while the recipe grew; the card says when.",

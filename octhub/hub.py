@@ -84,6 +84,8 @@ class CheckpointMixin(
     serving: ServingConfig | None
     origin: Origin | None = None
     """Where `from_pretrained` found it."""
+    weights_sha256: str | None = None
+    """Of the file of weights, as it was loaded; training on doesn't change it."""
 
     def set_serving(self, serving: ServingConfig | dict | None) -> None:
         """Attach the serving configuration; its class names must match the model's outputs."""
@@ -151,6 +153,7 @@ class CheckpointMixin(
         except (TypeError, ValueError, AttributeError) as e:
             raise CheckpointError(f"{source}: {CONFIG_NAME} does not fit {cls.__name__}: {e}") from e
         model.origin = origin
+        model.weights_sha256 = origin.sha256()[SAFETENSORS_SINGLE_FILE]
         return model
 
     @classmethod

@@ -33,8 +33,8 @@ def settings(files: dict[str, bytes]) -> dict:
 class TestFiles:
     def test_what_is_shipped(self, root):
         files = space_files(*MODELS)
-        ours = {p for p in tracked(root) if p.startswith(("octhub/", "examples/"))}
-        app = {p.name for pattern in ("*.py", "*.css", "*.js") for p in root.glob(pattern)}
+        ours = {p for p in tracked(root) if p.startswith(("octhub/", "examples/", "page/"))}
+        app = {p.name for pattern in ("*.py", "*.css") for p in root.glob(pattern)}
         assert files.keys() == ours | app | {"LICENSE", "README.md", "models.json", "requirements.txt"}
         made = ("README.md", "models.json")
         assert all(data == (root / name).read_bytes() for name, data in files.items() if name not in made)
