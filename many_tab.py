@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
+from endpoints import ManyFacts, file_input, json_output
 from many_run import NoAnswer, Order, Step, status_html, steps, table_html
 from octhub import Classification, Classifier, Segmentation, Segmenter
 from octhub.batch import MAX_SCANS, BatchError
@@ -147,13 +148,20 @@ def many_api(bench: Bench) -> None:
         axial_um: float | None = None,
         lateral_um: float | None = None,
     ) -> Iterator[tuple[dict[str, Any], str | None]]:
-        """Classify and segment many retinal OCT B-scans, given as images and ZIPs of images.
+        """Classify and segment many retinal OCT B-scans, given as images and ZIPs of images. The table grows as the
+        answers come; the ZIP is there at the end. For research and teaching only, not a medical device.
 
-        Returns JSON: table, a list with a row for each scan (file, label, every class's probability, the area of
-        fluid in pixels, or in mm² if the size of a pixel is given, the file's sha256, and error, which says why a scan
-        has no answer), and provenance. Then a ZIP with the tables as CSV, a record of all answers as JSON and, for
-        each scan, the class ids, the classes in colour and the heatmap as PNG. The table grows as the answers come;
-        the ZIP is there at the end. Research use only, not a medical device.
+        Args:
+            files: B-scans (PNG, JPEG, TIFF, BMP or WebP) and ZIPs of B-scans.
+            classify: Whether to classify them.
+            segment: Whether to outline and measure their layers and fluid.
+            axial_um: Size of a pixel along depth in µm, for mm² and µm; needs lateral_um, too.
+            lateral_um: Size of a pixel across the retina in µm.
+
+        Returns:
+            JSON with table, a row for each scan (label, probabilities, area of fluid, sha256, why there is no answer)
+            and provenance
+            and the address of a ZIP with tables, a record of all answers, class ids, overlays and heatmaps.
         """
         wanted = [name for name, is_wanted in ((CLASSIFY, classify), (SEGMENT, segment)) if is_wanted]
         try:
@@ -167,11 +175,12 @@ def many_api(bench: Bench) -> None:
 
     with gr.Group(visible=False):
         inputs = [
-            uploads_only(gr.File(file_count="multiple", label="Files of B-scans, and ZIPs of them")),
+            file_input("B-scans, and ZIPs of them", "scan.png", "scans.zip"),
             gr.Checkbox(True, label="Classify them"),
             gr.Checkbox(bench.segmenter is not None, label="Segment them"),
             gr.Number(None, label="Size of a pixel along depth in µm; unknown unless given"),
             gr.Number(None, label="Size of a pixel across the retina in µm; unknown unless given"),
         ]
-        outputs = [gr.JSON(label="table and provenance"), gr.File(label="Results, ZIP")]
+        facts = json_output("A row for each scan, and what the answers came from", ManyFacts)
+        outputs = [facts, gr.File(label="Tables, answers and pictures, ZIP")]
         gr.Button().click(many, inputs, outputs, api_name="many", **BATCH)

@@ -82,7 +82,7 @@ def test_tools_are_the_public_endpoints_and_described(server):
     assert (greeting.serverInfo.name, greeting.serverInfo.version) == ("octhub", __version__)
     assert "not a medical device" in greeting.instructions
     tools = {tool.name: tool for tool in tools}
-    assert tools.keys() == {"classify", "segment", "about"}
+    assert tools.keys() == {"classify", "segment", "many", "about"}
     for tool in tools.values():
         assert "Returns: JSON with" in tool.description
         assert "Gradio" not in json.dumps(tool.model_dump())
@@ -132,6 +132,16 @@ def test_segment(call, root, segmenter):
     assert np.array_equal(labels, answer.mask)
     alone = call("segment", image=base64_of(scan), mask=None, axial_um=None)
     assert json.loads(alone.content[0].text)["scores"] is None
+
+
+def test_many(call, server, root):
+    scans = [root / "examples" / name for name in ("dme-1.jpeg", "cnv-1.jpeg")]
+    files = [base64_of(scans[0]), uploaded(server, scans[1])]
+    for progress in (False, True):
+        facts, results = call("many", progress, files=files, segment=False).content
+        assert [row["label"] for row in json.loads(facts.text)["table"]] == ["DME", "CNV"]
+        assert results.text.endswith(".zip")
+    assert "expected base64" in words(call("many", files=[base64_of(scans[0]), "http://198.51.100.1/scan.png"]))
 
 
 def test_about(call):
