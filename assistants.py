@@ -35,8 +35,8 @@ FILE = (
 """Said of every argument that is a file."""
 
 INSTRUCTIONS = (
-    "Retinal OCT B-scans: classify names what a scan shows, segment outlines and measures layers and fluid, about says "
-    "which models answer. For research and teaching only, not a medical device."
+    "Retinal OCT B-scans: classify names what a scan shows, segment outlines and measures layers and fluid, many does "
+    "both for a list of scans, about says which models answer. For research and teaching only, not a medical device."
 )
 
 

@@ -56,6 +56,13 @@ class MaskFacts(TypedDict):
     provenance: Provenance
 
 
+class ManyFacts(TypedDict):
+    """What /many says of many scans."""
+
+    table: list[dict[str, str | float | None]]
+    provenance: dict[str, Any]
+
+
 class ModelFacts(TypedDict):
     """What /about says of a model; see octhub.served.Served.facts."""
 
@@ -76,13 +83,15 @@ class AppFacts(TypedDict):
     notice: str
 
 
-def file_input(label: str, example: str) -> gr.File:
-    """A file that a caller uploads; the page's code names `example`, where Gradio would name a PDF on the web."""
-    file = uploads_only(gr.File(label=label))
+def file_input(label: str, *examples: str) -> gr.File:
+    """A file that a caller uploads, or with several examples a list of files; the page's code names the examples, where
+    Gradio would name a PDF on the web."""
+    several = len(examples) > 1
+    file = uploads_only(gr.File(label=label, file_count="multiple" if several else "single"))
     info = file.api_info_as_input() | {"additional_description": UPLOAD}
     file.api_info_as_input = lambda: info
-    shown = {"path": example, "url": example, "meta": {"_type": "gradio.FileData"}}  # the page prints the URL
-    file.example_payload = lambda: shown
+    shown = [{"path": e, "url": e, "meta": {"_type": "gradio.FileData"}} for e in examples]  # the page prints the URL
+    file.example_payload = lambda: shown if several else shown[0]
     return file
 
 

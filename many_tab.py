@@ -1,20 +1,20 @@
 """The demo's Many scans tab: a table of what many scans show, which fills as the answers come, and a ZIP of results."""
 
 import secrets
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gradio as gr
 import numpy as np
 
+from endpoints import ManyFacts, file_input, json_output
 from many_run import NoAnswer, Order, Step, status_html, steps, table_html
 from octhub import Classification, Classifier, Segmentation, Segmenter
 from octhub.batch import MAX_SCANS, BatchError
 from octhub.provenance import about, model_facts
 from octhub.tables import note_html
 from segment_case import scale_of
-from tabs import KEEP_SECONDS, download_path, on_gpu, uploads_only
+from tabs import download_path, on_gpu, uploads_only
 
 BATCH = {"concurrency_id": "many", "concurrency_limit": 1}
 """One run at a time, in a group of its own: between its scans, visitors of the other tabs have their turn."""
@@ -59,13 +59,8 @@ class Bench:
         """Steps, and with the last one the path of the results. Raises BatchError."""
         path = download_path(self.zip_file, RESULTS)
 
-        started = time.monotonic()
-
         def stop() -> str:
-            if token and token in self.ended:
-                return "it was cancelled"
-            late = time.monotonic() - started > KEEP_SECONDS
-            return f"a run has {KEEP_SECONDS // 60} minutes, since what you add is kept no longer" if late else ""
+            return "it was cancelled" if token and token in self.ended else ""
 
         try:
             for step in steps(files, order, self.ask, path, stop):
@@ -157,16 +152,16 @@ def many_api(bench: Bench) -> None:
         answers come; the ZIP is there at the end. For research and teaching only, not a medical device.
 
         Args:
-            files: B-scans (PNG, JPEG, TIFF, BMP or WebP), and ZIPs of them.
-            classify: Name what each scan shows.
-            segment: Outline and measure the layers and fluid in each.
+            files: B-scans (PNG, JPEG, TIFF, BMP or WebP) and ZIPs of B-scans.
+            classify: Whether to classify them.
+            segment: Whether to outline and measure their layers and fluid.
             axial_um: Size of a pixel along depth in µm, for mm² and µm; needs lateral_um, too.
             lateral_um: Size of a pixel across the retina in µm.
 
         Returns:
-            JSON with a table, a row for each scan (file, label, probabilities, the area of fluid, the sha256, and
-            error, which says why a scan has no answer), and what it came from
-            and a ZIP with the tables as CSV, a record of all answers as JSON and the pictures of each scan as PNG.
+            JSON with table, a row for each scan (label, probabilities, area of fluid, sha256, why there is no answer)
+            and provenance
+            and the address of a ZIP with tables, a record of all answers, class ids, overlays and heatmaps.
         """
         wanted = [name for name, is_wanted in ((CLASSIFY, classify), (SEGMENT, segment)) if is_wanted]
         try:
@@ -180,11 +175,12 @@ def many_api(bench: Bench) -> None:
 
     with gr.Group(visible=False):
         inputs = [
-            uploads_only(gr.File(file_count="multiple", label="Files of B-scans, and ZIPs of them")),
+            file_input("B-scans, and ZIPs of them", "scan.png", "scans.zip"),
             gr.Checkbox(True, label="Classify them"),
             gr.Checkbox(bench.segmenter is not None, label="Segment them"),
             gr.Number(None, label="Size of a pixel along depth in µm; unknown unless given"),
             gr.Number(None, label="Size of a pixel across the retina in µm; unknown unless given"),
         ]
-        outputs = [gr.JSON(label="table and provenance"), gr.File(label="Results, ZIP")]
+        facts = json_output("A row for each scan, and what the answers came from", ManyFacts)
+        outputs = [facts, gr.File(label="Tables, answers and pictures, ZIP")]
         gr.Button().click(many, inputs, outputs, api_name="many", **BATCH)
