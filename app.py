@@ -37,7 +37,19 @@ THEME = gr.themes.Base(
     radius_size="lg",
     font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif"],
     font_mono=["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"],
-).set(body_background_fill="*neutral_50", body_text_color_subdued="*neutral_500")
+).set(
+    body_background_fill="*neutral_50",
+    body_text_color_subdued="*neutral_500",
+    color_accent="*primary_700",  # app.css has the dark page's, which a theme can't
+    button_primary_background_fill="*primary_700",
+    button_primary_background_fill_hover="*primary_800",
+    button_primary_background_fill_dark="*primary_700",
+    button_primary_background_fill_hover_dark="*primary_600",
+    link_text_color="*primary_700",
+    link_text_color_visited="*primary_700",
+    link_text_color_dark="*primary_300",
+    link_text_color_visited_dark="*primary_300",
+)
 
 CLASSIFIES = "a small network names what it sees and shows where it looked"
 SEGMENTS = "another outlines its layers and fluid"
