@@ -10,6 +10,7 @@ import numpy as np
 from octhub import Classification, Classifier, ScanError, read_scan
 from octhub.gallery import Example
 from octhub.render import heat_layer, overlay
+from octhub.tables import doubt_html
 from octhub.viewer import OPACITY, heat_key, message_html, viewer_html
 from tabs import MODEL, Side, dim, example_gallery, names_html, on_gpu, reveal, uploads_only
 
@@ -35,8 +36,8 @@ def classify_tab(classifier: Classifier, examples: Sequence[Example]) -> Side:
         return classifier(scan, heatmap=True if heatmap_class == LIKELIEST else heatmap_class)
 
     def show(source: tuple[str, str] | None, heatmap_class: str):
-        """(path, note) → what the page shows: the viewer, the probabilities and the way on, or what is wrong."""
-        hidden = gr.Label(visible=False), gr.Button(visible=False)
+        """(path, note) → what the page shows: viewer, any doubt, probabilities and the way on, or what is wrong."""
+        hidden = gr.HTML(visible=False), gr.Label(visible=False), gr.Button(visible=False)
         if source is None:
             return empty, *hidden
         path, note = source
@@ -52,7 +53,9 @@ def classify_tab(classifier: Classifier, examples: Sequence[Example]) -> Side:
         about = f"Grad-CAM heatmap: evidence for {answer.heatmap_class}"
         key = heat_key(answer.heatmap_class, bool(answer.heatmap.any()))
         view = viewer_html(scan, heat_layer(answer.heatmap), about=about, name=name, note=note, key=key)
-        return view, gr.Label(answer.probabilities, visible=True), gr.Button(visible=True)
+        notice = doubt_html(answer.decision, answer.reason)
+        shown = gr.HTML(notice, visible=bool(notice)), gr.Label(answer.probabilities, visible=True)
+        return view, *shown, gr.Button(visible=True)
 
     def show_upload(path: str | None, heatmap_class: str):
         source = None if path is None else (str(path), "")
@@ -79,12 +82,13 @@ def classify_tab(classifier: Classifier, examples: Sequence[Example]) -> Side:
                 wanted = gr.Radio(choices, value=LIKELIEST, label="Heatmap: evidence for", elem_classes="wanted")
                 opacity = gr.Slider(0, 100, OPACITY, step=1, label="Opacity (%)", elem_classes="opacity")
         with gr.Column(elem_classes="pane-out"):
+            doubt = gr.HTML(visible=False, elem_id="classify-doubt")
             label = gr.Label(label="Probability", visible=False, elem_id="classify-label")
             onward = gr.Button("Outline this scan’s layers", visible=False, elem_classes="onward")
             gr.HTML(names_html("What it can tell apart", classifier.class_names, MEANINGS), elem_classes="about")
 
     private = {**MODEL, "api_visibility": "private", "show_progress": "minimal", "show_progress_on": viewer}
-    shown = [viewer, label, onward]
+    shown = [viewer, doubt, label, onward]
     upload.upload(show_upload, [upload, wanted], [upload, source, *shown], **private).then(js=reveal(viewer.elem_id))
     # Not "always_last": with it, Gradio 6.31 runs the last click with the first one's event data.
     picked = gallery.select(show_example, wanted, [source, *shown], trigger_mode="multiple", **private)
@@ -101,8 +105,9 @@ def classify_api(run: Callable[[np.ndarray, str], Classification], choices: Sequ
     def classify(image: str | None, heatmap_class: str, opacity: float) -> tuple[dict, np.ndarray]:
         """Classify one retinal OCT B-scan and show where the model looked (Grad-CAM).
 
-        Returns the label, every class's probability and the heatmap's class as JSON; and the scan with the
-        heatmap laid over it, a PNG at the scan's own size. Research use only, not a medical device.
+        Returns, as JSON, the likeliest label, the decision (that label, "unsure" or "not an OCT B-scan") with the
+        reason why it isn't the label, every class's probability and the heatmap's class; and the scan with the heatmap
+        laid over it, a PNG at the scan's own size. Research use only, not a medical device.
         """
         if image is None:
             raise gr.Error("no image, expected the file of one B-scan", print_exception=False)
@@ -111,7 +116,13 @@ def classify_api(run: Callable[[np.ndarray, str], Classification], choices: Sequ
         except ScanError as e:
             raise gr.Error(str(e), print_exception=False) from e
         answer = run(scan, heatmap_class)
-        facts = {"label": answer.label, "probabilities": answer.probabilities, "heatmap_class": answer.heatmap_class}
+        facts = {
+            "label": answer.label,
+            "decision": answer.decision,
+            "reason": answer.reason,
+            "probabilities": answer.probabilities,
+            "heatmap_class": answer.heatmap_class,
+        }
         return facts, overlay(scan, answer.heatmap, opacity / 100)
 
     with gr.Group(visible=False):
@@ -121,7 +132,7 @@ def classify_api(run: Callable[[np.ndarray, str], Classification], choices: Sequ
             gr.Slider(0, 100, OPACITY, label="Opacity of the heatmap in the picture, in per cent"),
         ]
         outputs = [
-            gr.JSON(label="label, probabilities and heatmap_class"),
+            gr.JSON(label="label, decision, reason, probabilities and heatmap_class"),
             gr.Image(format="png", label="Scan with heatmap, PNG at the scan's own size"),
         ]
         gr.Button().click(classify, inputs, outputs, api_name="classify", **MODEL)

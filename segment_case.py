@@ -42,6 +42,7 @@ class Case:
         answer: the model's mask; None without a scan.
         mask, mask_name: the expert's mask; it may be there before its scan.
         remark: HTML that says what became of a mask which isn't there.
+        doubt: HTML that says why the scan is no B-scan.
     """
 
     path: str = ""
@@ -50,6 +51,7 @@ class Case:
     mask: Packed | None = None
     mask_name: str = ""
     remark: str = ""
+    doubt: str = ""
 
     @property
     def name(self) -> str:
@@ -64,7 +66,7 @@ class Case:
         """Another scan, without an answer yet. A mask that still waits for its scan stays; one that has been compared
         goes, since it would be compared with a stranger's scan if that has the same size."""
         if not self.compared:
-            return replace(self, path=path, note=note, answer=None)
+            return replace(self, path=path, note=note, answer=None, doubt="")
         text = f"It is the mask of {self.name}. For a comparison, add the mask of {Path(path).name}."
         return Case(path, note, remark=note_html(f"Mask {self.mask_name} was removed", text))
 
@@ -110,7 +112,11 @@ def viewer_of(case: Case, names: Sequence[str]) -> str:
 
 
 def scores_of(case: Case, names: Sequence[str]) -> str:
-    """The score of a case, or why there is none."""
+    """Any doubt about a case, and its score or why there is none."""
+    return case.doubt + _score_of(case, names)
+
+
+def _score_of(case: Case, names: Sequence[str]) -> str:
     if case.mask is None:
         return case.remark or note_html("How good is it?", "Add an expert's mask, and the answer is compared with it.")
     if case.answer is None:

@@ -13,7 +13,7 @@ from octhub.mask import read_mask
 from octhub.mask_render import label_png, mask_overlay
 from octhub.mask_viewer import MASK_OPACITY
 from octhub.measure import measure
-from octhub.tables import csv_text
+from octhub.tables import csv_text, doubt_html
 from octhub.viewer import message_html, png_bytes, stem
 from segment_case import Case, Packed, areas_of, scale_of, scores_of, viewer_of
 from tabs import KEEP_SECONDS, MODEL, Side, dim, download, example_gallery, names_html, on_gpu, reveal, uploads_only
@@ -80,7 +80,9 @@ class Desk:
         except ScanError as e:
             case, button, _, *rest = self.show(replace(case, path=""), *scale)
             return case, button, message_html("This scan can't be used", str(e), "alert"), *rest
-        return self.show(replace(case, answer=Packed.of(self.run(scan).mask)), *scale)
+        answer = self.run(scan)
+        doubt = doubt_html(answer.decision, answer.reason)
+        return self.show(replace(case, answer=Packed.of(answer.mask), doubt=doubt), *scale)
 
 
 def caption(example: Example) -> str:
@@ -151,7 +153,8 @@ def segment_api(run: Callable[[np.ndarray], Segmentation], names: Sequence[str])
 
         Returns JSON: areas, a list in the order of the class ids (name, pixels, share of the scan, regions, thickness
         in pixels; mm² and µm if the size of a pixel is given), and scores (mIoU, pixel accuracy, IoU and Dice by
-        class) if an expert's mask is given; what doesn't exist is null. Then files, named after the scan: the class
+        class) if an expert's mask is given; what doesn't exist is null; decision ("outlined" or "not an OCT B-scan") and
+        the reason why it is none. Then files, named after the scan: the class
         ids as a PNG, the classes in colour over the scan as a PNG, both at the scan's own size, and the figures as
         CSV. Research use only, not a medical device.
         """
@@ -167,6 +170,7 @@ def segment_api(run: Callable[[np.ndarray], Segmentation], names: Sequence[str])
         rows = measure(answer.mask, names, scale)
         score = None if truth is None else answer.score(truth)
         facts = {"areas": [asdict(m) for m in rows], "scores": None if score is None else score.as_dict()}
+        facts |= {"decision": answer.decision, "reason": answer.reason}
         picture = mask_overlay(scan, answer.mask, names, MASK_OPACITY / 100)
         named = stem(Path(image).name)
         return (
@@ -185,7 +189,7 @@ def segment_api(run: Callable[[np.ndarray], Segmentation], names: Sequence[str])
             gr.Number(None, label="Size of a pixel along depth in µm; unknown unless given"),
             gr.Number(None, label="Size of a pixel across the retina in µm; unknown unless given"),
         ]
-        facts = gr.JSON(label="areas and scores")
+        facts = gr.JSON(label="areas, scores, decision and reason")
         labels = gr.File(label="Class ids, PNG at the scan's own size")
         overlay = gr.File(label="Scan with the classes in colour, PNG at the scan's own size")
         table = gr.File(label="Figures by class, CSV")

@@ -103,7 +103,7 @@ def _classify(args: argparse.Namespace) -> int:
     classifier = Classifier.from_pretrained(args.classifier, device=args.device)
     many = any(path.is_dir() for path in args.paths)
     bad = 0
-    with _table(args.csv, ["file", "label", *classifier.class_names, "error"]) as write:
+    with _table(args.csv, ["file", "label", "decision", "reason", *classifier.class_names, "error"]) as write:
         for file in tqdm(files, "classify", unit="scan", disable=not many):
             try:
                 answer = classifier(file)
@@ -112,8 +112,11 @@ def _classify(args: argparse.Namespace) -> int:
                 tqdm.write(f"error: {e}", file=sys.stderr)
                 write({"file": file, "error": e})
                 continue
-            write({"file": file, "label": answer.label} | {n: f"{p:.4f}" for n, p in answer.probabilities.items()})
-            tqdm.write(f"{file}\t{answer.label}\t{answer.probabilities[answer.label]:.1%}", file=sys.stdout)
+            said = {"label": answer.label, "decision": answer.decision, "reason": answer.reason}
+            write({"file": file} | said | {n: f"{p:.4f}" for n, p in answer.probabilities.items()})
+            likely = f"{answer.probabilities[answer.label]:.1%}"
+            columns = [answer.reason, f"{answer.label} {likely}"] if answer.reason else [likely]
+            tqdm.write("\t".join([str(file), answer.decision, *columns]), file=sys.stdout)
     if many or bad:
         print(f"{len(files) - bad} classified, {bad} could not be read", file=sys.stderr)
     return BAD_INPUT if bad else 0
@@ -150,8 +153,11 @@ def _segment(args: argparse.Namespace) -> int:
                 tqdm.write(f"error: {e}", file=sys.stderr)
                 write({"file": file, "error": e})
                 continue
+            said = {"file": file, "decision": answer.decision, "reason": answer.reason}
             for row in save(place, scan, answer, scale):
-                write({"file": file} | row)
+                write(said | row)
+            if answer.reason:
+                tqdm.write(f"note: {file}: {answer.decision}: {answer.reason}", file=sys.stderr)
             tqdm.write(f"{file}\t{place}{LABELS}", file=sys.stdout)
     if len(files) > 1 or bad:
         print(f"{len(files) - bad} segmented, {bad} could not be read; see {args.out / AREAS}", file=sys.stderr)

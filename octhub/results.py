@@ -19,8 +19,10 @@ LABELS, OVERLAY = ".labels.png", ".overlay.png"
 AREAS = "areas.csv"
 """The table of all scans, beside the pictures."""
 
-COLUMNS = ["file", "class", "id", *(f.name for f in fields(Measurement) if f.name != "name"), "error"]
-"""Of the table: one row per scan and class, or one with an error. mm² and µm are empty without a scale; the columns
+FIGURES = tuple(f.name for f in fields(Measurement) if f.name != "name")
+
+COLUMNS = ["file", "class", "id", *FIGURES, "decision", "reason", "error"]
+"""Of the table: one row per scan and class, or one with an error. A reason says why the scan is no B-scan. mm² and µm are empty without a scale; the columns
 are there, so that tables of several runs fit together."""
 
 
@@ -60,7 +62,7 @@ def save(place: Path, scan: np.ndarray, answer: Segmentation, scale: Scale | Non
         scale: the size of its pixels, if known.
 
     Returns:
-        One row per class, by COLUMNS but for the file.
+        One row per class, by COLUMNS but for the file and what was decided about it.
 
     Raises:
         OSError: something can't be written.
