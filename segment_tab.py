@@ -153,10 +153,10 @@ def segment_api(run: Callable[[np.ndarray], Segmentation], names: Sequence[str])
 
         Returns JSON: areas, a list in the order of the class ids (name, pixels, share of the scan, regions, thickness
         in pixels; mm² and µm if the size of a pixel is given), and scores (mIoU, pixel accuracy, IoU and Dice by
-        class) if an expert's mask is given; what doesn't exist is null; decision ("outlined" or "not an OCT B-scan") and
-        the reason why it is none. Then files, named after the scan: the class
-        ids as a PNG, the classes in colour over the scan as a PNG, both at the scan's own size, and the figures as
-        CSV. Research use only, not a medical device.
+        class) if an expert's mask is given; what doesn't exist is null; and decision ("outlined" or "not an OCT
+        B-scan") and the reason why it is none. Then files, named after the scan: the class ids as a PNG, the classes in
+        colour over the scan as a PNG, both at the scan's own size, and the figures as CSV. Research use only, not a
+        medical device.
         """
         if image is None:
             raise gr.Error("no image, expected the file of one B-scan", print_exception=False)

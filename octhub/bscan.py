@@ -34,6 +34,11 @@ class Statistic:
         return f"{100 * figure:.1f} %" if self.percent else f"{figure:.3f}"
 
 
+def _from_dark(x: float) -> float:
+    """Of darkness above and below: black is as good as almost black, which depends on the device."""
+    return float(np.log(x + 0.05))
+
+
 STATISTICS = {
     "layering": Statistic(
         "{} of its edges run across the image",
@@ -52,14 +57,18 @@ STATISTICS = {
     "dark": Statistic("{} of it is dark", "too little dark around the retina", "too dark"),
     "bright": Statistic("{} of it is bright", "no bright layers", "too much light"),
     "grain": Statistic("the grain of its bright parts is {}", "no speckle", "too much noise", percent=False),
-    "above": Statistic("far above the light there is {} of its range", "too dark above", "no dark vitreous above"),
+    "above": Statistic(
+        "far above the light there is {} of its range", "too dark above", "no dark vitreous above", scale=_from_dark
+    ),
     "upright": Statistic(
         "down a column, light sets in {} of its range more steeply than it ends",
         "light that ends more steeply than it sets in, as in an upside-down scan",
         "light that sets in too steeply",
         scale=float,
     ),
-    "below": Statistic("far below the light there is {} of its range", "too dark below", "too bright below"),
+    "below": Statistic(
+        "far below the light there is {} of its range", "too dark below", "too bright below", scale=_from_dark
+    ),
 }
 """What octhub.bscan_statistics measures, in its order."""
 

@@ -88,9 +88,9 @@ class OctNet(
         return self.pool(self.blocks(x)).flatten(1)
 
     def novelty(self, features: torch.Tensor) -> torch.Tensor | None:
-        """(B, channels[-1]) → (B,) distance in [0, 2] from the nearest remembered scan, each at length 1; None without any.
+        """(B, channels[-1]) → (B,) distance in [0, 2] from the nearest remembered scan; None without any.
 
-        Nearest neighbours of normalised features: Sun et al. 2022, "Out-of-Distribution Detection with Deep Nearest
+        Nearest neighbours of features of length 1: Sun et al. 2022, "Out-of-Distribution Detection with Deep Nearest
         Neighbors".
         """
         if self.memory is None:

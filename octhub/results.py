@@ -22,8 +22,8 @@ AREAS = "areas.csv"
 FIGURES = tuple(f.name for f in fields(Measurement) if f.name != "name")
 
 COLUMNS = ["file", "class", "id", *FIGURES, "decision", "reason", "error"]
-"""Of the table: one row per scan and class, or one with an error. A reason says why the scan is no B-scan. mm² and µm are empty without a scale; the columns
-are there, so that tables of several runs fit together."""
+"""Of the table: one row per scan and class, or one with an error. mm² and µm are empty without a scale; the columns
+are there, so that tables of several runs fit together. A reason says why the scan is no B-scan."""
 
 
 def is_result(file: Path) -> bool:

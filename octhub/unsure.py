@@ -36,7 +36,6 @@ class UnsureRule:
                 f"expected at most {self.novelty:.3f}"
             )
         if not probability >= self.probability:
-            return (
-                f"{label} is likeliest, with only {100 * probability:.1f} %, expected at least {self.probability:.1%}"
-            )
+            least = f"{100 * self.probability:.1f} %"
+            return f"{label} is likeliest, with only {100 * probability:.1f} %, expected at least {least}"
         return ""

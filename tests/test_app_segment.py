@@ -335,7 +335,8 @@ class TestApi:
 
     def test_without_and_with_a_mask(self, client, scans, masks, answer, server):
         facts, labels, overlay, table = self.ask(client, scans["scan.png"])
-        assert facts == {"areas": [asdict(m) for m in measure(answer.mask, CLASS_NAMES)], "scores": None}
+        assert facts.pop("areas") == [asdict(m) for m in measure(answer.mask, CLASS_NAMES)]
+        assert facts == {"scores": None, "decision": answer.decision, "reason": answer.reason}
         assert [Path(p).name for p in (labels, overlay, table)] == [
             "scan-labels.png",
             "scan-overlay.png",

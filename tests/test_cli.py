@@ -52,6 +52,7 @@ def test_folder_with_a_bad_file_goes_on(checkpoint, folder, tmp_path, capsys):
     assert good["label"] in NAMES
     assert sum(float(good[n]) for n in NAMES) == pytest.approx(1, abs=2e-4)
     assert good["error"] == ""
+    assert (good["decision"], good["reason"]) == (good["label"], "")
 
 
 def test_one_file(checkpoint, folder, capsys):

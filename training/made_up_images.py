@@ -99,9 +99,9 @@ SPOILT: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "upside down": lambda scan: np.ascontiguousarray(scan[::-1]),
     "turned by 90°": lambda scan: np.ascontiguousarray(scan.T),
     "negative": lambda scan: 1 - scan,
-    "the middle 75 %": _crop(0.75),
-    "the middle 50 %": _crop(0.5),
-    "the middle 30 %": _crop(0.3),
+    "cropped to three quarters": _crop(0.75),
+    "cropped to half": _crop(0.5),
+    "cropped to a third": _crop(1 / 3),
 }
 """What can be done to a true scan; whether the result is still one is for the reader to say."""
 

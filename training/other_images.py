@@ -3,12 +3,14 @@
 other_images.json lists them by kind: fundus photographs, X-rays, CT and MR, ultrasound, microscopy, photographs, pages
 of text, drawings. PACKAGES is a folder of downloaded archives, which
 
-    pip download --no-deps -d PACKAGES scikit-image==0.26.0 pydicom==3.0.2 pydicom-data==1.0.0 mahotas==1.4.19
+    pip download --no-deps -d PACKAGES scikit-image==0.26.0 pydicom==3.0.2 pydicom-data==1.0.0 mahotas==1.4.19 \
+        pyvista==0.49.1
     pip download --no-deps -d PACKAGES --no-binary :all: retinalysis-fundusprep==1.1.0 retinalysis-registration==1.0.0 \
-        deid-data==0.0.20
+        deid-data==0.0.20 pillow==13.0.0
 
 fetches; the rest lies in packages that are installed. OUT/KIND/NAME.png are written, for training.measure_decision,
-which also reads whatever else is put there. The images keep their packages' licences and are not a part of octhub.
+which also reads whatever else is put there. The "unseen pictures" were added when the statistics were fixed. The images
+keep their packages' licences and are no part of octhub.
 """
 
 import argparse
