@@ -14,7 +14,7 @@ from octhub.gallery import Example
 from octhub.heat_share import heat_inside, share_html
 from octhub.provenance import Input, provenance, read_input
 from octhub.render import grey, heat_layer
-from octhub.tables import link_html, record_json
+from octhub.tables import doubt_html, link_html, record_json
 from octhub.viewer import copy_link_html, heat_key, message_html, stem, viewer_html
 from segment_case import Packed
 from tabs import on_gpu, remembering
@@ -69,9 +69,15 @@ class Desk:
         )
 
     def show(self, source: tuple[str, str] | None, heatmap_class: str, seen: Seen):
-        """The viewer, the probabilities, the way on and the heat within the retina, or what is wrong; and what tells
-        the last."""
-        hidden = gr.Label(visible=False), gr.Button(visible=False), gr.HTML(visible=False), Seen()
+        """The viewer, any doubt, the probabilities, the way on and the heat within the retina, or what is wrong; and
+        what tells the last."""
+        hidden = (
+            gr.HTML(visible=False),
+            gr.Label(visible=False),
+            gr.Button(visible=False),
+            gr.HTML(visible=False),
+            Seen(),
+        )
         if source is None:
             return empty_html(), *hidden
         path, note = source
@@ -96,7 +102,9 @@ class Desk:
         links = record + copy_link_html(self._links.get(path, ""))
         view = viewer_html(scan, heat_layer(answer.heatmap), about=about, name=name, note=note, key=key, links=links)
         seen = Seen(path, Packed.of(grey(answer.heatmap)), mask)
-        return view, gr.Label(answer.probabilities, visible=True), gr.Button(visible=True), self.share(seen), seen
+        notice = doubt_html(answer.decision, answer.reason)
+        shown = gr.HTML(notice, visible=bool(notice)), gr.Label(answer.probabilities, visible=True)
+        return view, *shown, gr.Button(visible=True), self.share(seen), seen
 
     def share(self, seen: Seen):
         """How much of the heat lies within the retina, as far as it is known."""
@@ -137,5 +145,5 @@ def empty_html() -> str:
 
 def facts_of(answer: Classification, classifier: Classifier, given: Input) -> dict:
     """An answer and what it came from as JSON, for the API and to save."""
-    named = {key: getattr(answer, key) for key in ("label", "probabilities", "heatmap_class")}
+    named = {key: getattr(answer, key) for key in ("label", "decision", "reason", "probabilities", "heatmap_class")}
     return {**named, "provenance": provenance(classifier, given)}

@@ -41,6 +41,7 @@ def classify_tab(classifier: Classifier, examples: Sequence[Example], segmenter:
                 wanted = gr.Radio(choices, value=LIKELIEST, label="Heatmap: evidence for", elem_classes="wanted")
                 opacity = gr.Slider(0, 100, OPACITY, step=1, label="Heatmap opacity (%)", elem_classes="opacity")
         with gr.Column(elem_classes="pane-out"):
+            doubt = gr.HTML(visible=False, elem_id="classify-doubt")
             label = gr.Label(label="Probability", visible=False, elem_id="classify-label")
             heat = gr.HTML(visible=False, elem_id="classify-heat")
             onward = gr.Button("Outline this scan’s layers", visible=False, elem_classes="onward")
@@ -48,7 +49,7 @@ def classify_tab(classifier: Classifier, examples: Sequence[Example], segmenter:
 
     desk = Desk(classifier, examples, segmenter)
     private = {**MODEL, "api_visibility": "private", "show_progress": "minimal", "show_progress_on": viewer}
-    given, shown = [wanted, seen], [viewer, label, onward, heat, seen]
+    given, shown = [wanted, seen], [viewer, doubt, label, onward, heat, seen]
     reached = reveal(viewer.elem_id)
     upload.upload(desk.add_scan, [upload, *given], [upload, source, *shown], **private).then(js=reached)
     # Not "always_last": with it, Gradio 6.31 runs the last click with the first one's event data.
@@ -78,7 +79,8 @@ def classify_api(
             opacity: Opacity of the heatmap in the picture, in per cent.
 
         Returns:
-            JSON with the label, every class's calibrated probability, the heatmap's class and where they came from
+            JSON with the likeliest label, the decision (that label, "unsure" or "not an OCT B-scan") and the reason why it
+            isn't the label, every class's calibrated probability, the heatmap's class and where they came from
             and the scan with the heatmap laid over it, a PNG at the scan's own size.
         """
         if image is None:
@@ -98,8 +100,9 @@ def classify_api(
         ]
         outputs = [
             json_output(
-                "The likeliest class, each class's probability, the heatmap's class, and provenance: which model, "
-                "preprocessing and file they came from",
+                "The likeliest class, the decision (that class, unsure, or not an OCT B-scan) and the reason for it, each "
+                "class's probability, the heatmap's class, and provenance: which model, preprocessing and file they came "
+                "from",
                 ClassFacts,
             ),
             gr.Image(format="png", label="Scan with heatmap, PNG at the scan's own size"),

@@ -30,6 +30,8 @@ class ClassFacts(TypedDict):
     """What /classify says of a scan."""
 
     label: str
+    decision: str
+    reason: str
     probabilities: dict[str, float]
     heatmap_class: str
     provenance: Provenance
@@ -49,6 +51,8 @@ class Scores(TypedDict):
 class MaskFacts(TypedDict):
     """What /segment says of a scan."""
 
+    decision: str
+    reason: str
     areas: list[Measurement]
     scale: dict[str, float] | None
     mask: str | None

@@ -13,6 +13,7 @@ from octhub.mask_render import is_fluid
 from octhub.measure import Scale
 from octhub.predict import Classification, Classifier, Segmentation, Segmenter
 from octhub.result_zip import TABLES, ResultZip
+from octhub.results import decided
 
 MAX_RESULT = 2_000_000_000
 """Bytes of the ZIP after which a run ends: it stays on the server's disk for half an hour."""
@@ -64,8 +65,10 @@ class Order:
 
     @property
     def columns(self) -> list[str]:
-        """Of the table: the label and every class's probability, and the area of every fluid."""
+        """Of the table: the label and every class's probability, what was decided about the scan (by the classifier if
+        it was asked), and the area of every fluid."""
         found = ["label", *self.classifier.class_names] if self.classifier else []
+        found += ["decision", "reason"]
         unit = "mm²" if self.scale else "px"
         found += [f"{name} ({unit})" for name in self.fluids]
         return ["file", *found, "error"]
@@ -80,6 +83,8 @@ class Order:
         """One scan's, by `columns`, and its file's hash; what there is no answer for is None, and no error is empty."""
         row: dict[str, Any] = dict.fromkeys(self.columns) | {"file": answer.name, "error": answer.error}
         row["input_sha256"] = answer.given and answer.given.sha256
+        if not answer.error:
+            row |= decided(answer.classification or answer)
         if answer.classification is not None:
             row["label"] = answer.classification.label
             row |= {name: round(p, 4) for name, p in answer.classification.probabilities.items()}
@@ -153,7 +158,7 @@ def table_html(order: Order, step: Step) -> str:
     if not step.rows:
         return ""
     classes = order.classifier.class_names if order.classifier else ()
-    areas = [name for name in order.columns[1:-1] if name not in ("label", *classes)]
+    areas = [name for name in order.columns[1:-1] if name not in ("label", "decision", "reason", *classes)]
     heads = [("File", ""), *[("Label", "label")] * bool(classes), *((name, "share") for name in classes)]
     heads += [(name.capitalize(), "") for name in areas]
     head = "".join(f'<th scope="col" class="{kind}">{escape(name)}</th>' for name, kind in heads)
@@ -168,6 +173,14 @@ def _row_html(row: dict[str, Any], classes: Sequence[str], areas: Sequence[str],
         return f'{name}<td class="error" colspan="{max(width - 1, 1)}">{escape(why)}</td></tr>'
     cells = ""
     if classes:  # on a narrow screen only the label's share is shown, beside it
-        cells = f'<td class="label">{escape(row["label"])} <small>{row[row["label"]]:.1%}</small></td>'
+        share = f"<small>{row[row['label']]:.1%}</small>"
+        cells = f'<td class="label">{escape(row["label"])} {share}{_doubt_html(row)}</td>'
         cells += "".join(f'<td class="share">{row[name]:.1%}</td>' for name in classes)
+    else:
+        name = name.replace("</th>", f"{_doubt_html(row)}</th>")
     return name + cells + "".join(f"<td>{row[name]:,}</td>" for name in areas) + "</tr>"
+
+
+def _doubt_html(row: dict[str, Any]) -> str:
+    """Why a scan's answer isn't to be relied on; empty where there is no doubt."""
+    return f'<br><b class="doubt">{escape(row["decision"])}</b>: {escape(row["reason"])}' if row["reason"] else ""

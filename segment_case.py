@@ -17,7 +17,7 @@ from octhub.measure import Measurement, Scale, measure
 from octhub.metrics import SegmentationScore
 from octhub.profile_plot import profile_html
 from octhub.provenance import columns
-from octhub.tables import areas_html, csv_text, note_html, record_json, score_html
+from octhub.tables import areas_html, csv_text, doubt_html, note_html, record_json, score_html
 from octhub.viewer import copy_link_html, message_html, stem
 
 
@@ -48,6 +48,7 @@ class Case:
         provenance: what it came from; it is there with the answer.
         mask, mask_name: the expert's mask; it may be there before its scan.
         remark: HTML that says what became of a mask which isn't there.
+        decision, reason: what was decided about the scan, and why it is no B-scan; they are there with the answer.
     """
 
     path: str = ""
@@ -58,6 +59,8 @@ class Case:
     mask: Packed | None = None
     mask_name: str = ""
     remark: str = ""
+    decision: str = ""
+    reason: str = ""
 
     @property
     def name(self) -> str:
@@ -72,7 +75,7 @@ class Case:
         """Another scan, without an answer yet. A mask that still waits for its scan stays; one that has been compared
         goes, since it would be compared with a stranger's scan if that has the same size."""
         if not self.compared:
-            return replace(self, path=path, note=note, answer=None, provenance=None)
+            return replace(self, path=path, note=note, link="", answer=None, decision="", reason="", provenance=None)
         text = f"It is the mask of {self.name}. For a comparison, add the mask of {Path(path).name}."
         return Case(path, note, remark=note_html(f"Mask {self.mask_name} was removed", text))
 
@@ -121,7 +124,11 @@ def viewer_of(case: Case, names: Sequence[str]) -> str:
 
 
 def scores_of(case: Case, names: Sequence[str]) -> str:
-    """The score of a case, or why there is none."""
+    """Any doubt about a case, and its score or why there is none."""
+    return doubt_html(case.decision, case.reason) + _score_of(case, names)
+
+
+def _score_of(case: Case, names: Sequence[str]) -> str:
     if case.mask is None:
         return case.remark or note_html("How good is it?", "Add an expert's mask, and the answer is compared with it.")
     if case.answer is None:
@@ -138,10 +145,12 @@ def facts_of(
     scale: Scale | None,
     score: SegmentationScore | None,
     mask_name: str,
+    decided: dict[str, str],
     provenance: dict[str, Any],
 ) -> dict[str, Any]:
-    """What was measured and how it was scored as JSON, for the API and to save."""
+    """What was decided and measured and how it was scored as JSON, for the API and to save."""
     return {
+        **decided,
         "areas": [asdict(m) for m in rows],
         "scale": None if scale is None else {"axial_um": scale.axial, "lateral_um": scale.lateral},
         "mask": None if score is None else mask_name,
@@ -173,7 +182,8 @@ def areas_of(case: Case, names: Sequence[str], axial: float | str | None, latera
         problem = str(e)
     rows = measure(mask, names, scale)
     score = Segmentation(mask, names).score(case.mask.ids()) if case.compared else None
-    facts = facts_of(rows, scale, score, case.mask_name, case.provenance)
+    decided = {"decision": case.decision, "reason": case.reason}
+    facts = facts_of(rows, scale, score, case.mask_name, decided, case.provenance)
     files = {
         "Labels (PNG)": (f"{stem(case.name)}-labels.png", label_png(mask, names)),
         "Table (CSV)": (f"{stem(case.name)}-areas.csv", csv_text(rows, score, columns(case.provenance)).encode()),

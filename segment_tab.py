@@ -16,6 +16,7 @@ from octhub.mask_render import label_png, mask_overlay
 from octhub.mask_viewer import MASK_OPACITY, legend_html
 from octhub.measure import measure
 from octhub.provenance import Input, columns, provenance, read_input
+from octhub.results import decided
 from octhub.tables import csv_text
 from octhub.viewer import message_html, png_bytes, stem
 from segment_case import Case, Packed, areas_of, facts_of, profile_of, scale_of, scores_of, viewer_of
@@ -65,7 +66,12 @@ class Desk:
     ):
         self.run, self.names, self.examples, self.describe = run, names, examples, describe
         self._links = links_to("segment", examples)
-        self._outline = remembering(lambda scan: Packed.of(run(scan).mask), examples)
+
+        def outline(scan: np.ndarray) -> tuple[Packed, dict[str, str]]:
+            answer = run(scan)
+            return Packed.of(answer.mask), decided(answer)
+
+        self._outline = remembering(outline, examples)
 
     def show(self, case: Case, *scale: str):
         """A case → the case, the button that removes its mask, the viewer, the scores, the areas, the way on and the
@@ -112,9 +118,9 @@ class Desk:
             case, button, _, *rest = self.show(replace(case, path=""), *scale)
             problem = message_html("This scan can't be used", str(e), "alert", legend_html(self.names))
             return case, button, problem, *rest
-        answer = self._outline(case.path, scan)
+        answer, said = self._outline(case.path, scan)
         link = self._links.get(case.path, "")
-        return self.show(replace(case, answer=answer, link=link, provenance=self.describe(given)), *scale)
+        return self.show(replace(case, answer=answer, link=link, provenance=self.describe(given), **said), *scale)
 
 
 def caption(example: Example) -> str:
@@ -198,7 +204,8 @@ def segment_api(
             lateral_um: Size of a pixel across the retina in µm.
 
         Returns:
-            JSON with areas, a row for each class in the order of the class ids, scores and where they came from
+            JSON with the decision ("outlined" or "not an OCT B-scan") and the reason why it is none, areas, a row for
+            each class in the order of the class ids, scores and where they came from
             class ids as a PNG at the scan's own size
             the classes in colour over the scan, a PNG
             and the address of the figures as CSV.
@@ -215,7 +222,7 @@ def segment_api(
         rows = measure(answer.mask, names, scale)
         score = None if truth is None else answer.score(truth)
         origin = describe(given)
-        facts = facts_of(rows, scale, score, "" if mask is None else Path(mask).name, origin)
+        facts = facts_of(rows, scale, score, "" if mask is None else Path(mask).name, decided(answer), origin)
         picture = mask_overlay(scan, answer.mask, names, MASK_OPACITY / 100)
         named = stem(Path(image).name)
         return (
@@ -233,8 +240,8 @@ def segment_api(
             gr.Number(None, label="Size of a pixel across the retina in µm; unknown unless given"),
         ]
         facts = json_output(
-            "A row for each class, in the order of the class ids; the scores, if any; and provenance: which model, "
-            "preprocessing and file they came from",
+            "The decision (outlined, or not an OCT B-scan) and the reason for it; a row for each class, in the order of "
+            "the class ids; the scores, if any; and provenance: which model, preprocessing and file they came from",
             MaskFacts,
         )
         labels = gr.File(label="Class ids, PNG at the scan's own size")

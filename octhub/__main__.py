@@ -119,7 +119,9 @@ def _classify(args: argparse.Namespace) -> int:
                 write({"file": file, "error": e} | columns(provenance(classifier, given)))
                 continue
             write({"file": file} | classification_row(answer) | columns(provenance(classifier, given)))
-            tqdm.write(f"{file}\t{answer.label}\t{answer.probabilities[answer.label]:.1%}", file=sys.stdout)
+            likely = f"{answer.probabilities[answer.label]:.1%}"
+            said = [answer.reason, f"{answer.label} {likely}"] if answer.reason else [likely]
+            tqdm.write("\t".join([str(file), answer.decision, *said]), file=sys.stdout)
     if many or bad:
         print(f"{len(files) - bad} classified, {bad} could not be read", file=sys.stderr)
     return BAD_INPUT if bad else 0
@@ -129,7 +131,7 @@ def _segment(args: argparse.Namespace) -> int:
     from octhub.measure import Scale, measure
     from octhub.predict import Segmenter
     from octhub.provenance import columns, provenance, read_input
-    from octhub.results import AREAS, COLUMNS, LABELS, area_rows, places, save
+    from octhub.results import AREAS, COLUMNS, LABELS, area_rows, decided, places, save
     from octhub.scan import ScanError
     from octhub.sources import open_scans
 
@@ -161,8 +163,11 @@ def _segment(args: argparse.Namespace) -> int:
                 write({"file": file, "error": e} | columns(provenance(segmenter, given)))
                 continue
             save(place, scan, answer)
+            said = {"file": file} | decided(answer) | columns(provenance(segmenter, given))
             for row in area_rows(measure(answer.mask, answer.class_names, scale)):
-                write({"file": file} | row | columns(provenance(segmenter, given)))
+                write(said | row)
+            if answer.reason:
+                tqdm.write(f"note: {file}: {answer.decision}: {answer.reason}", file=sys.stderr)
             tqdm.write(f"{file}\t{place}{LABELS}", file=sys.stdout)
     if len(files) > 1 or bad:
         print(f"{len(files) - bad} segmented, {bad} could not be read; see {args.out / AREAS}", file=sys.stderr)

@@ -48,6 +48,7 @@ class Answer:
         given: what was read; None if it couldn't be.
         classification: without its heatmap; None if it wasn't asked for.
         areas: one measurement a class; empty if they weren't asked for.
+        decision, reason: what was decided about the outlines (see Segmentation); the classification has its own.
         error: why there is no answer; empty when there is one.
     """
 
@@ -55,6 +56,8 @@ class Answer:
     given: Input | None = None
     classification: Classification | None = None
     areas: Sequence[Measurement] = ()
+    decision: str = ""
+    reason: str = ""
     error: str = ""
 
 
@@ -141,12 +144,11 @@ def _answer(item: Item, ask, keep, scale: Scale | None) -> Answer:
         return Answer(item.name, error=str(e))
     classification, segmentation = ask(scan)
     keep(item.name, scan, classification, segmentation)
-    return Answer(
-        item.name,
-        given,
-        None if classification is None else replace(classification, heatmap=None),
-        () if segmentation is None else measure(segmentation.mask, segmentation.class_names, scale),
-    )
+    classified = None if classification is None else replace(classification, heatmap=None)
+    if segmentation is None:
+        return Answer(item.name, given, classified)
+    areas = measure(segmentation.mask, segmentation.class_names, scale)
+    return Answer(item.name, given, classified, areas, segmentation.decision, segmentation.reason)
 
 
 def _refuse(error: ScanError) -> bytes:

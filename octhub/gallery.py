@@ -232,6 +232,8 @@ def _classify(classify: Callable[[Example], Classification], example: Example) -
     problem = _difference("probability", probability, promised, example.tolerance)
     if answer.label != example.label:
         problem = "another label"
+    elif answer.reason:
+        problem = f"{answer.decision}: {answer.reason}"
     return Outcome(example, problem, f"{answer.label:7} {probability:.4f}", expected)
 
 
@@ -241,12 +243,15 @@ def _segment(
     unknown = promise.promised is None
     expected = promise.FIGURE if unknown else f"{promise.show(promise.promised)} ± {promise.allowed:g}"
     try:
-        found = promise.measure(segment(example))
+        answer = segment(example)
+        found = promise.measure(answer)
     except ValueError as e:  # the scan's, the mask's, or a class that isn't there
         return Outcome(example, str(e), expected=expected)
     problem = _difference(promise.FIGURE, found, promise.promised, promise.allowed)
     if not found > 0:
         problem = "it isn't found"
+    elif answer.reason:
+        problem = f"{answer.decision}: {answer.reason}"
     return Outcome(example, problem, promise.show(found), expected)
 
 

@@ -36,6 +36,7 @@ class OctNet(
         hidden: widths of the MLP's hidden layers.
         dropout: dropout probability before each hidden layer's output is used, in [0, 1).
         serving: how to run the model on scans; None for a model that is not served yet.
+        remembered: how many training scans' features it carries, for `novelty`: the buffer `memory`.
 
     Shapes:
         input (B, in_chans, H, W), normalised float, H and W at least 2 ** len(channels);
@@ -51,6 +52,7 @@ class OctNet(
         hidden: tuple[int, ...] = (256, 64),
         dropout: float = 0.5,
         serving: ServingConfig | None = None,
+        remembered: int = 0,
     ):
         super().__init__()
         if len(channels) != len(kernel_sizes):
@@ -72,6 +74,7 @@ class OctNet(
         for n_in, n_out in zip(widths[:-1], hidden, strict=True):
             layers += [nn.Linear(n_in, n_out), nn.ReLU(inplace=True), nn.Dropout(dropout)]
         self.mlp = nn.Sequential(*layers, nn.Linear(widths[-1], num_classes))
+        self.register_buffer("memory", torch.zeros(remembered, channels[-1]) if remembered else None)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, in_chans, H, W) → logits (B, num_classes)."""
@@ -83,6 +86,18 @@ class OctNet(
             expected = f"(B, {self.in_chans}, H, W) with H and W at least {self.smallest}"
             raise ValueError(f"input of shape {tuple(x.shape)}, expected {expected}")
         return self.pool(self.blocks(x)).flatten(1)
+
+    def novelty(self, features: torch.Tensor) -> torch.Tensor | None:
+        """(B, channels[-1]) → (B,) distance in [0, 2] from the nearest remembered scan; None without any.
+
+        Nearest neighbours of features of length 1: Sun et al. 2022, "Out-of-Distribution Detection with Deep Nearest
+        Neighbors".
+        """
+        if self.memory is None:
+            return None
+        features, memory = (nn.functional.normalize(x.float(), dim=1) for x in (features, self.memory))
+        nearest = (features @ memory.T).amax(dim=1)
+        return (2 - 2 * nearest).clamp(min=0).sqrt()
 
     def cam_layer(self) -> nn.Module:
         """The layer that Grad-CAM looks at: the last block's activation, before its pooling."""

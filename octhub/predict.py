@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from octhub.decision import NOT_BSCAN, OUTLINED, decide, not_bscan
 from octhub.device import pick_device
 from octhub.explain import grad_cam
 from octhub.hub import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER, CheckpointError
@@ -33,12 +34,20 @@ class Classification:
         probabilities: every class's calibrated probability, in the checkpoint's order; they sum to 1.
         heatmap: (H, W) float32 in [0, 1] at the scan's own size, or None when it was not asked for.
         heatmap_class: the class that the heatmap explains.
+        decision: the label, or "unsure", or "not an OCT B-scan"; the label unless given.
+        reason: why it isn't the label, with the figure and what was expected; "" when it is.
     """
 
     label: str
     probabilities: dict[str, float]
     heatmap: np.ndarray | None = None
     heatmap_class: str | None = None
+    decision: str = ""
+    reason: str = ""
+
+    def __post_init__(self):
+        if not self.decision:
+            object.__setattr__(self, "decision", self.label)
 
 
 class Classifier:
@@ -81,18 +90,19 @@ class Classifier:
         input, box = preprocess(pixels, self.serving)
         input = input[None].to(self.device)
         with self._lock:
+            with torch.inference_mode():
+                features = self.model.features(input)
+                logits, novelty = self.model.mlp(features), self.model.novelty(features)
             if heatmap:
-                wanted = self.class_names.index(heatmap) if isinstance(heatmap, str) else None
-                cam, logits, shown = grad_cam(self.model, input, wanted)
-            else:
-                with torch.inference_mode():
-                    logits = self.model(input)
+                wanted = self.class_names.index(heatmap) if isinstance(heatmap, str) else int(logits.argmax())
+                cam, _, shown = grad_cam(self.model, input, wanted)
         probabilities = (logits[0].float() / self.serving.temperature).softmax(0).tolist()
         label = self.class_names[int(logits.argmax())]
         named = dict(zip(self.class_names, probabilities, strict=True))
+        decided = decide(pixels, self.serving, label, named[label], None if novelty is None else float(novelty))
         if not heatmap:
-            return Classification(label, named)
-        return Classification(label, named, to_scan(cam, box, pixels.shape), self.class_names[shown])
+            return Classification(label, named, None, None, *decided)
+        return Classification(label, named, to_scan(cam, box, pixels.shape), self.class_names[shown], *decided)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,10 +113,14 @@ class Segmentation:
         mask: (H, W) uint8 class ids at the scan's own size; UNKNOWN (255) in black columns at the sides, where the
             scan shows nothing.
         class_names: one name per id.
+        decision: "outlined" or, where the outlines mean nothing, "not an OCT B-scan".
+        reason: why it is no B-scan, with the figure and what was expected; "" when it is one.
     """
 
     mask: np.ndarray
     class_names: tuple[str, ...]
+    decision: str = OUTLINED
+    reason: str = ""
 
     def score(self, truth: ScanLike) -> SegmentationScore:
         """How well the mask agrees with an expert's.
@@ -152,7 +166,9 @@ class Segmenter:
         pixels = read_scan(scan)
         input, box = preprocess(pixels, self.serving)
         logits = served_logits(self.model, input.to(self.device), self.serving)
-        return Segmentation(classes_to_scan(logits, box, pixels.shape, UNKNOWN), self.class_names)
+        reason = not_bscan(pixels, self.serving.bscan)
+        decision = NOT_BSCAN if reason else OUTLINED
+        return Segmentation(classes_to_scan(logits, box, pixels.shape, UNKNOWN), self.class_names, decision, reason)
 
 
 def served_logits(model: nn.Module, input: torch.Tensor, serving: ServingConfig) -> torch.Tensor:

@@ -65,7 +65,8 @@ class RemoteApp:
         said = self._ask(CLASSIFY, scan)
         try:
             facts, *_ = said
-            return Classification(str(facts["label"]), {n: float(p) for n, p in facts["probabilities"].items()})
+            probabilities = {n: float(p) for n, p in facts["probabilities"].items()}
+            return Classification(str(facts["label"]), probabilities, **_decided(facts))
         except (KeyError, TypeError, ValueError, AttributeError) as e:
             raise _strange(CLASSIFY, e) from e
 
@@ -82,7 +83,7 @@ class RemoteApp:
         try:
             facts, labels, *_ = said
             names = tuple(row["name"] for row in facts["areas"])
-            answer = Segmentation(read_mask(labels, None, names), names)
+            answer = Segmentation(read_mask(labels, None, names), names, **_decided(facts))
             problem = _contradiction(answer, facts, mask)
         except (KeyError, TypeError, ValueError) as e:
             raise _strange(SEGMENT, e) from e
@@ -104,6 +105,11 @@ class RemoteApp:
             raise AnswerError(f"no answer within {self.timeout:g} s") from e
         except Exception as e:  # whatever the way there and back may bring; the next request may get through
             raise AnswerError(f"no answer: {type(e).__name__} {' '.join(str(e).split())}") from e
+
+
+def _decided(facts: dict[str, Any]) -> dict[str, str]:
+    """What the app decided, and why; nothing from an app that is older than decisions."""
+    return {key: str(facts[key]) for key in ("decision", "reason")} if "decision" in facts else {}
 
 
 def _strange(endpoint: str, error: Exception) -> AnswerError:

@@ -20,6 +20,7 @@ from octhub.results import (
     area_rows,
     classification_columns,
     classification_row,
+    decided,
     heatmap_picture,
     segmentation_pictures,
 )
@@ -81,6 +82,7 @@ class ResultZip:
             found = asdict(answer.classification)
             said |= {key: value for key, value in found.items() if value is not None}
         if answer.areas:
+            said["outlines"] = decided(answer)
             said["areas"] = [asdict(m) for m in answer.areas]
         self._answers.append(said)
         for table, model in ((self._labels, self._classifier), (self._areas, self._segmenter)):
@@ -93,7 +95,7 @@ class ResultZip:
                 table.add(both | classification_row(answer.classification))
             else:
                 for row in area_rows(answer.areas):
-                    table.add(both | row)
+                    table.add(both | decided(answer) | row)
 
 
 class _Table:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -21,9 +22,11 @@ LABELS, OVERLAY, HEATMAP = ".labels.png", ".overlay.png", ".heatmap.png"
 AREAS, CLASSIFICATION = "areas.csv", "classification.csv"
 """The tables of all scans, beside the pictures."""
 
-COLUMNS = ["file", "class", "id", *(f.name for f in fields(Measurement) if f.name != "name"), "error", *PROVENANCE]
+FIGURES = tuple(f.name for f in fields(Measurement) if f.name != "name")
+
+COLUMNS = ["file", "class", "id", *FIGURES, "decision", "reason", "error", *PROVENANCE]
 """Of the table: one row per scan and class, or one with an error. mm² and µm are empty without a scale; the columns
-are there, so that tables of several runs fit together."""
+are there, so that tables of several runs fit together. A reason says why the scan is no B-scan."""
 
 
 def is_result(file: Path) -> bool:
@@ -80,7 +83,7 @@ def heatmap_picture(scan: np.ndarray, answer: Classification) -> tuple[str, byte
 
 
 def area_rows(measurements: Iterable[Measurement]) -> list[dict]:
-    """One row per class, by COLUMNS but for the file and where it all came from."""
+    """One row per class, by COLUMNS but for the file, what was decided about it, and where it all came from."""
     rows = []
     for id, measurement in enumerate(measurements):
         figures = asdict(measurement)
@@ -90,12 +93,25 @@ def area_rows(measurements: Iterable[Measurement]) -> list[dict]:
 
 def classification_columns(class_names: Sequence[str]) -> list[str]:
     """Of the table CLASSIFICATION: one row per scan."""
-    return ["file", "label", *class_names, "error", *PROVENANCE]
+    return ["file", "label", "decision", "reason", *class_names, "error", *PROVENANCE]
 
 
 def classification_row(answer: Classification) -> dict[str, str]:
     """One scan's, but for the file and where it came from."""
-    return {"label": answer.label} | {name: f"{p:.4f}" for name, p in answer.probabilities.items()}
+    named = {"label": answer.label, **decided(answer)}
+    return named | {name: f"{p:.4f}" for name, p in answer.probabilities.items()}
+
+
+class Decided(Protocol):
+    """An answer with a decision: a Classification, a Segmentation, or octhub.batch's Answer."""
+
+    decision: str
+    reason: str
+
+
+def decided(answer: Decided) -> dict[str, str]:
+    """What was decided about a scan, and why it isn't the usual."""
+    return {"decision": answer.decision, "reason": answer.reason}
 
 
 def _absolute(path: Path) -> Path:

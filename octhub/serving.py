@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from math import isfinite
 
+from octhub.bscan import BScanRule
+from octhub.unsure import UnsureRule
+
 FRAMINGS = ("retina", "whole", "plain")
 """What a model sees: the band around the retina, all of a scan but white margins and black sides, or an image as it
 is, of whatever it may be (see octhub.preprocess)."""
@@ -22,6 +25,8 @@ class ServingConfig:
         logit_offsets: a segmenter adds them to its logits, one a class; () for none. They undo the class weights of
             its loss (Menon et al. 2021, "Long-tail learning via logit adjustment").
         framing: of FRAMINGS; a segmenter outlines the whole scan, a classifier looks at the retina.
+        bscan: by what an image counts as a B-scan; None to take any image for one.
+        unsure: when a classifier abstains; None for never.
     """
 
     class_names: tuple[str, ...]
@@ -32,10 +37,15 @@ class ServingConfig:
     framing: str = "retina"
     mirror: bool = False
     logit_offsets: tuple[float, ...] = ()
+    bscan: BScanRule | None = None
+    unsure: UnsureRule | None = None
 
     def __post_init__(self):
         for field in ("class_names", "size", "mean", "std", "logit_offsets"):  # JSON turns tuples into lists
             object.__setattr__(self, field, tuple(getattr(self, field)))
+        for field, rule in (("bscan", BScanRule), ("unsure", UnsureRule)):
+            if isinstance(getattr(self, field), dict):
+                object.__setattr__(self, field, rule(**getattr(self, field)))
         if len(self.size) != 2 or any(not isinstance(n, int) or n < 1 for n in self.size):
             raise ValueError(f"size is {self.size}, expected (height, width) in pixels")
         numbers = (*self.mean, *self.std, self.temperature)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from html import escape
 
+from octhub.decision import NOT_BSCAN, UNSURE
 from octhub.measure import Measurement, Scale
 from octhub.metrics import SegmentationScore
 
@@ -105,6 +106,18 @@ def score_html(score: SegmentationScore, name: str) -> str:
 def note_html(title: str, text: str, role: str = "status") -> str:
     """Where the score would be: what to do for one, or what is wrong with the mask (role "alert")."""
     return f'<section class="figures remark" role="{role}"><h2>{escape(title)}</h2><p>{escape(text)}</p></section>'
+
+
+DOUBTS = {UNSURE: "Unsure", NOT_BSCAN: "This does not look like an OCT B-scan"}
+"""Decision → what the page calls it."""
+
+
+def doubt_html(decision: str, reason: str) -> str:
+    """Why an answer isn't to be relied on; "" where there is no doubt."""
+    if not reason:
+        return ""
+    title, text = escape(DOUBTS.get(decision, decision)), escape(reason[:1].upper() + reason[1:])
+    return f'<section class="figures doubt" role="alert"><h2>{title}</h2><p>{text}.</p></section>'
 
 
 def _row(id: int, name: str, figures: Sequence[str]) -> str:

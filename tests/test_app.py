@@ -229,7 +229,11 @@ class TestApi:
     def check(self, answer, path, classifier, heatmap: bool | str = True, opacity: float = 0.6):
         facts, file = answer
         expected = classifier(path, heatmap=heatmap)
-        assert facts["label"] == expected.label
+        assert [facts[k] for k in ("label", "decision", "reason")] == [
+            expected.label,
+            expected.decision,
+            expected.reason,
+        ]
         assert facts["heatmap_class"] == expected.heatmap_class
         assert_came_from(facts["provenance"], classifier, path)
         assert facts["probabilities"] == pytest.approx(expected.probabilities, abs=HANDFUL)

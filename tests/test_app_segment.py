@@ -349,6 +349,7 @@ class TestApi:
         assert facts["areas"] == [asdict(m) for m in measure(answer.mask, CLASS_NAMES)]
         assert [facts[key] for key in ("scale", "mask", "scores")] == [None] * 3
         assert_came_from(facts["provenance"], segmenter, scans["scan.png"])
+        assert (facts["decision"], facts["reason"]) == (answer.decision, answer.reason)
         assert [Path(p).name for p in (labels, overlay, table)] == [
             "scan-labels.png",
             "scan-overlay.png",

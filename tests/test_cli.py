@@ -54,6 +54,7 @@ def test_folder_with_a_bad_file_goes_on(checkpoint, folder, tmp_path, capsys):
     assert good["label"] in NAMES
     assert sum(float(good[n]) for n in NAMES) == pytest.approx(1, abs=2e-4)
     assert good["error"] == ""
+    assert (good["decision"], good["reason"]) == (good["label"], "")
     assert list(good)[-4:] == ["model", "model_sha256", "input_sha256", "octhub"]
     assert good["model"] == Path(checkpoint).name
     assert good["input_sha256"] == hashlib.sha256((folder / "a.png").read_bytes()).hexdigest()

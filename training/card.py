@@ -1,6 +1,7 @@
 """Model cards, rendered from a checkpoint's records alone: `python -m training.card checkpoints/NAME …`.
 
-The records are its config.json, training.json, metrics.json and, if there was one, comparison.json. What the figures
+The records are its config.json, training.json, metrics.json and, if there are any, comparison.json and decision.json.
+What the figures
 can't say, such as how a recipe was chosen, stands in the checkpoint's notes.md, a template like the cards' own: no
 figure is typed by hand anywhere.
 """
@@ -20,8 +21,9 @@ from training.comparison_tables import tables
 
 TEMPLATES = Path(__file__).parent
 
-RECORDS = ("config.json", "training.json", "metrics.json", "comparison.json")
-"""Where a card's figures come from; the last only where there was a comparison."""
+OPTIONAL = ("comparison.json", "decision.json")
+RECORDS = ("config.json", "training.json", "metrics.json", *OPTIONAL)
+"""Where a card's figures come from; the last two only where there was a comparison, and where thresholds were set."""
 
 CLASSIFICATION = (("accuracy", "Accuracy", "accuracy"), ("roc_auc", "Macro AUROC", "macro_auroc"))
 SEGMENTATION = (("mean_iou", "Mean IoU", "miou"), ("accuracy", "Pixel accuracy", "pixel_accuracy"))
@@ -78,6 +80,7 @@ def render_card(checkpoint: Path, repo_id: str | None = None, space_id: str | No
         "evaluations": external_last(metrics["evaluations"]),
         "comparison": comparison,
         "tables": tables(comparison) if comparison else None,
+        "decision": records.get("decision"),
         "pictured_trained_nothing": audited_clean(metrics, "examples"),
         "data": data_rows(training, metrics),
         "cost": cost_rows(training, metrics),
@@ -97,7 +100,7 @@ def read_records(checkpoint: Path) -> dict[str, dict]:
     Raises:
         FileNotFoundError: one that isn't optional is missing.
     """
-    paths = [checkpoint / name for name in RECORDS if name != RECORDS[-1] or (checkpoint / name).is_file()]
+    paths = [checkpoint / name for name in RECORDS if name not in OPTIONAL or (checkpoint / name).is_file()]
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths}
 
 

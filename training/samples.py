@@ -4,7 +4,7 @@ import csv
 import hashlib
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 CLASS_NAMES = ("CNV", "DME", "DRUSEN", "NORMAL")
@@ -81,11 +81,13 @@ def duke_dme(root: Path) -> list[Sample]:
 def octdl(root: Path) -> list[Sample]:
     """External validation: OCTDL's DME and NO (normal) scans, listed in `root`.csv. Never trained on."""
     known = {"DME": "DME", "NO": "NORMAL"}
-    return [
-        Sample(Path(root).parent / row["file"], known[row["label"]], row["group"])
-        for row in _rows(Path(root).with_suffix(".csv"))
-        if row["label"] in known
-    ]
+    return [replace(s, label=known[s.label]) for s in octdl_graded(root) if s.label in known]
+
+
+def octdl_graded(root: Path) -> list[Sample]:
+    """All of OCTDL's scans, by its own labels, which name diseases that OCT2017 doesn't know."""
+    rows = _rows(Path(root).with_suffix(".csv"))
+    return [Sample(Path(root).parent / row["file"], row["label"], row["group"]) for row in rows]
 
 
 EXTRAS: dict[str, Callable[[Path], list[Sample]]] = {
