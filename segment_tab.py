@@ -240,8 +240,8 @@ def segment_api(
             gr.Number(None, label="Size of a pixel across the retina in µm; unknown unless given"),
         ]
         facts = json_output(
-            "The decision (outlined, or not an OCT B-scan) and the reason for it; a row for each class, in the order of "
-            "the class ids; the scores, if any; and provenance: which model, preprocessing and file they came from",
+            "The decision (outlined, or not an OCT B-scan) and the reason for it; a row for each class, in the order "
+            "of the class ids; the scores, if any; and provenance: which model, preprocessing and file they came from",
             MaskFacts,
         )
         labels = gr.File(label="Class ids, PNG at the scan's own size")
