@@ -1,6 +1,7 @@
 """The demo's Many scans tab: a table of what many scans show, which fills as the answers come, and a ZIP of results."""
 
 import secrets
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from octhub.batch import MAX_SCANS, BatchError
 from octhub.provenance import about, model_facts
 from octhub.tables import note_html
 from segment_case import scale_of
-from tabs import download_path, on_gpu, uploads_only
+from tabs import KEEP_SECONDS, download_path, on_gpu, uploads_only
 
 BATCH = {"concurrency_id": "many", "concurrency_limit": 1}
 """One run at a time, in a group of its own: between its scans, visitors of the other tabs have their turn."""
@@ -59,8 +60,13 @@ class Bench:
         """Steps, and with the last one the path of the results. Raises BatchError."""
         path = download_path(self.zip_file, RESULTS)
 
+        started = time.monotonic()
+
         def stop() -> str:
-            return "it was cancelled" if token and token in self.ended else ""
+            if token and token in self.ended:
+                return "it was cancelled"
+            late = time.monotonic() - started > KEEP_SECONDS
+            return f"a run has {KEEP_SECONDS // 60} minutes, since what you add is kept no longer" if late else ""
 
         try:
             for step in steps(files, order, self.ask, path, stop):
