@@ -167,20 +167,14 @@ def table_html(order: Order, step: Step) -> str:
 
 
 def _row_html(row: dict[str, Any], classes: Sequence[str], areas: Sequence[str], width: int) -> str:
-    name = f'<tr><th scope="row">{escape(row["file"])}</th>'
+    doubt = f"<b>{escape(row['decision'])}:</b> {escape(row['reason'])}" if row["reason"] else ""
+    name = f'<tr><th scope="row">{escape(row["file"])}{f"<p class=doubt>{doubt}</p>" if doubt else ""}</th>'
     if row["error"]:
         why = row["error"].removeprefix(f"{row['file']}: ")
         return f'{name}<td class="error" colspan="{max(width - 1, 1)}">{escape(why)}</td></tr>'
     cells = ""
     if classes:  # on a narrow screen only the label's share is shown, beside it
         share = f"<small>{row[row['label']]:.1%}</small>"
-        cells = f'<td class="label">{escape(row["label"])} {share}{_doubt_html(row)}</td>'
+        cells = f'<td class="label">{escape(row["label"])} {share}</td>'
         cells += "".join(f'<td class="share">{row[name]:.1%}</td>' for name in classes)
-    else:
-        name = name.replace("</th>", f"{_doubt_html(row)}</th>")
     return name + cells + "".join(f"<td>{row[name]:,}</td>" for name in areas) + "</tr>"
-
-
-def _doubt_html(row: dict[str, Any]) -> str:
-    """Why a scan's answer isn't to be relied on; empty where there is no doubt."""
-    return f'<br><b class="doubt">{escape(row["decision"])}</b>: {escape(row["reason"])}' if row["reason"] else ""

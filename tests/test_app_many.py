@@ -35,6 +35,18 @@ NAMES = ["scan.png", "plain.bmp", "eyes/left/deep.png", "eyes/left/broken.png", 
 GOOD = NAMES[:3]
 
 
+WATCH = """() => {
+  [window.counts, window.ran] = [[0], false];
+  const look = () => {
+    counts.push(document.querySelectorAll("#many-table tbody tr").length);
+    ran ||= !document.querySelector("#many-run")?.offsetParent && Boolean(document.querySelector("#many-cancel"));
+  };
+  new MutationObserver(look).observe(document.body, { childList: true, subtree: true });
+}"""
+"""JavaScript that notes how many rows the table has after each change, and whether Run made way for Cancel: on a quick
+machine a run is over before a test can look."""
+
+
 @pytest.fixture
 def many(visit):
     """many(width=…, dark=…) → the page, with the tab open."""
@@ -78,14 +90,16 @@ class TestPage:
     def test_files_and_a_zip(self, many, brought, scans, classifier, segmenter):
         page = many()
         add(page, brought)
+        page.evaluate(WATCH)
         page.get_by_role("button", name="Run", exact=True).click()
-        page.locator(f"{STATUS} h2", has_text="Scan 2 of 5").wait_for()  # rows come one by one
-        assert len(rows(page)) < len(NAMES)
-        assert not page.get_by_role("button", name="Run", exact=True).is_visible()
         ended(page, "5 scans, 2 could not be read")
+        seen = page.evaluate("counts")
+        assert seen == sorted(seen)
+        assert len(set(seen) & {1, 2, 3, 4}) > 1, "the rows come one by one"
+        assert page.evaluate("ran")
         assert "1 other file was passed over" in page.locator(STATUS).inner_text()
         found = rows(page)
-        assert [row[0] for row in found] == NAMES
+        assert [row[0].splitlines()[0] for row in found] == NAMES
         for row, name in zip(found, ("scan.png", "plain.bmp", "deep.png"), strict=False):
             answer, areas = classifier(scans[name]), measure(segmenter(scans[name]).mask, segmenter.class_names)
             assert row[1] == answer.label

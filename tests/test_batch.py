@@ -220,12 +220,12 @@ class TestRun:
         file, tables, record = self.tables(tmp_path / "out.zip")
         assert list(tables) == [CLASSIFICATION]
         assert {n.rsplit(".", 2)[1] for n in file.namelist() if n.endswith(".png")} == {"heatmap"}
-        assert list(last.rows[0]) == ["file", "label", *LABELS, "error", "input_sha256"]
+        assert list(last.rows[0]) == ["file", "label", *LABELS, "decision", "reason", "error", "input_sha256"]
         assert record["segmenter"] is None
         *_, last = run(Order(None, segmenter))
         _, tables, _ = self.tables(tmp_path / "out.zip")
         assert list(tables) == [AREAS]
-        assert list(last.rows[0]) == ["file", "fluid (px)", "error", "input_sha256"]
+        assert list(last.rows[0]) == ["file", "decision", "reason", "fluid (px)", "error", "input_sha256"]
 
     def test_cancelled_in_the_middle_and_what_there_is_stays(self, run, tmp_path):
         turns = iter(["", "", "it was cancelled"])
