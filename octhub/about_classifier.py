@@ -3,6 +3,7 @@
 A further table is one more function, from Served to HTML, in CLASSIFIER.
 """
 
+from octhub.about_decision import abstentions, kinds
 from octhub.about_parts import Part, audit, evaluations, is_external, minutes, record, remarks, where
 from octhub.dot_plot import Mark, dot_plot
 from octhub.markup import Html, bullets, count, decimal, key_figures, listed, paragraph, percent, table
@@ -119,8 +120,7 @@ def trained(model: Served) -> Html:
 def limits(model: Served) -> Html:
     return bullets(
         [
-            f"It knows {len(model.serving.class_names)} answers. A scan of another disease, another organ or no scan "
-            "at all gets one of them, too.",
+            f"It knows {len(model.serving.class_names)} answers. A scan of another disease can get one of them, too.",
             "It was not taught volumes: it sees one B-scan at a time, and a scan beside the lesion looks normal.",
             "One scan gets one label, however many findings it has.",
             "Expect it to be worse on devices and in hospitals that it has no scans of. Age, sex and ethnicity of the "
@@ -137,6 +137,8 @@ CLASSIFIER: tuple[tuple[str, Part], ...] = (
     ("By class", classes),
     ("Mix-ups", confusions),
     ("Calibration", calibration),
+    ("No B-scan", kinds),
+    ("Unsure", abstentions),
     ("Training", trained),
     ("Leak audit", audit),
     ("Limits", limits),

@@ -3,6 +3,7 @@
 A further table is one more function, from Served to HTML, in SEGMENTER.
 """
 
+from octhub.about_decision import kinds
 from octhub.about_parts import Part, audit, evaluations, minutes, record, remarks, where
 from octhub.dot_plot import Mark, dot_plot
 from octhub.markup import Html, bullets, count, decimal, key_figures, listed, paragraph, table
@@ -172,6 +173,7 @@ SEGMENTER: tuple[tuple[str, Part], ...] = (
     ("By subject", subjects),
     ("Compared", comparison),
     ("Calibration", calibration),
+    ("No B-scan", kinds),
     ("Training", trained),
     ("Leak audit", audit),
     ("Limits", limits),

@@ -11,11 +11,11 @@ from octhub.hub import CheckpointMixin
 from octhub.origin import Origin
 from octhub.serving import ServingConfig
 
-RECORDS = ("metrics.json", "training.json", "comparison.json")
+RECORDS = ("metrics.json", "training.json", "comparison.json", "decision.json")
 """What training and evaluation leave beside config.json and the weights, as far as there was one. A Space's builder
 fetches them, too (training/space_card.py)."""
 
-METRICS, TRAINING, COMPARISON = RECORDS
+METRICS, TRAINING, COMPARISON, DECISION = RECORDS
 
 NOTICE = "For research and teaching only. Not a medical device."
 

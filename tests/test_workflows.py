@@ -27,7 +27,9 @@ def test_workflow(path):
     for step in steps(workflow):
         assert ("uses" in step) != ("run" in step)
         assert "${{" not in step.get("run", "")  # what others have named would run as a command
-        assert re.fullmatch(r"actions/(checkout|setup-python)@v\d+", step.get("uses", "actions/checkout@v0"))
+        assert re.fullmatch(
+            r"actions/(checkout|setup-python|upload-artifact)@v\d+", step.get("uses", "actions/checkout@v0")
+        )
 
 
 def test_workflows_run_what_there_is():
