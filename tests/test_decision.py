@@ -239,15 +239,17 @@ class TestElsewhere:
         assert "No layers: &lt;b&gt;." in html
 
 
+@pytest.fixture(scope="module")
+def served() -> Classifier:
+    return Classifier.from_pretrained(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def segmenter_rule() -> BScanRule:
+    return UNet.from_pretrained("checkpoints/unet-duke-dme").serving.bscan
+
+
 class TestCommittedCheckpoints:
-    @pytest.fixture(scope="class")
-    def served(self) -> Classifier:
-        return Classifier.from_pretrained(device="cpu")
-
-    @pytest.fixture(scope="class")
-    def segmenter_rule(self) -> BScanRule:
-        return UNet.from_pretrained("checkpoints/unet-duke-dme").serving.bscan
-
     @pytest.mark.parametrize("example", ENTRIES, ids=lambda e: e.path.name)
     def test_every_example_is_decided(self, served, example):
         answer = served(example.path)
