@@ -1,7 +1,8 @@
 """The web demo, and a Hugging Face Space as it stands: `python app.py`.
 
-Importing this file launches and downloads nothing. Beside it, classify_tab.py and segment_tab.py lay out the tabs and
-tabs.py holds what both need; the page's looks are in app.css, and what it does in the browser alone is in app.js.
+Importing this file launches and downloads nothing. Beside it, classify_tab.py, segment_tab.py, many_tab.py and
+about_tab.py lay out the tabs and tabs.py holds what they share; the page's looks are in app.css and about.css, and what
+it does in the browser alone is in page/; assistants.py serves the API as an assistant's tools.
 """
 
 import tabs  # isort: skip  # first of all: on a ZeroGPU Space it imports `spaces`, before anything touches CUDA
@@ -14,12 +15,18 @@ from pathlib import Path
 
 import gradio as gr
 
+import assistants
+import page
+from about_tab import about_tab
 from classify_tab import classify_tab
+from deep_link import deep_links
+from many_tab import many_tab
 from octhub import CheckpointError, Classifier, Segmenter
 from octhub.gallery import EXAMPLES, Example, load
 from octhub.hub import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER
 from octhub.pins import read_pins
 from octhub.scan import MAX_BYTES
+from octhub.served import served
 from segment_tab import segment_tab
 
 HERE = Path(__file__).resolve().parent
@@ -30,10 +37,22 @@ THEME = gr.themes.Base(
     radius_size="lg",
     font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif"],
     font_mono=["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"],
-).set(body_background_fill="*neutral_50", body_text_color_subdued="*neutral_500")
+).set(
+    body_background_fill="*neutral_50",
+    body_text_color_subdued="*neutral_500",
+    color_accent="*primary_700",  # app.css has the dark page's, which a theme can't
+    button_primary_background_fill="*primary_700",
+    button_primary_background_fill_hover="*primary_800",
+    button_primary_background_fill_dark="*primary_700",
+    button_primary_background_fill_hover_dark="*primary_600",
+    link_text_color="*primary_700",
+    link_text_color_visited="*primary_700",
+    link_text_color_dark="*primary_300",
+    link_text_color_visited_dark="*primary_300",
+)
 
 CLASSIFIES = "a small network names what it sees and shows where it looked"
-SEGMENTS = "another outlines the layers of the retina and fluid in it"
+SEGMENTS = "another outlines its layers and fluid"
 """What the page's head says of the tabs that there are."""
 
 
@@ -68,12 +87,19 @@ def build_demo(classifier: Classifier, segmenter: Segmenter | None = None) -> gr
         gr.HTML(header_html([CLASSIFIES] if segmenter is None else [CLASSIFIES, SEGMENTS]))
         with gr.Tabs() as pages:
             with gr.Tab("Classify", id="classify"):
-                classify = classify_tab(classifier, [e for e in examples if e.label])
+                classify = classify_tab(classifier, [e for e in examples if e.label], segmenter)
             if segmenter is not None:
                 with gr.Tab("Segment", id="segment"):
                     segment = segment_tab(segmenter, [e for e in examples if e.segment])
                 tabs.hand_on(pages, classify, segment)
                 tabs.hand_on(pages, segment, classify)
+            with gr.Tab("Many scans", id="many"):
+                many_tab(classifier, segmenter)
+            with gr.Tab("About", id="about"):
+                models = {"classifier": classifier, "segmenter": segmenter}
+                about_tab({role: served(m.model) for role, m in models.items() if m is not None}, examples)
+        sides = [classify] if segmenter is None else [classify, segment]
+        deep_links(demo, pages, sides, ["many", "about"])
         gr.HTML(footer_html(examples))
     return demo.queue(max_size=32)
 
@@ -116,16 +142,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         segmenter = Segmenter.from_pretrained(args.segmenter)
     except CheckpointError as e:
         raise SystemExit(f"app.py: {e}") from e
+    assistants.install()
     build_demo(classifier, segmenter).launch(
         server_name=args.host,
         server_port=args.port,
         share=args.share,
         theme=THEME,
-        css_paths=HERE / "app.css",
-        js=(HERE / "app.js").read_text(),
+        css_paths=[HERE / "app.css", HERE / "about.css"],
+        head=page.head(),
+        js=page.script(),
         max_file_size=MAX_BYTES,
         run_history=False,  # it would keep visitors' scans in their browsers
         ssr_mode=False,
+        mcp_server=True,
         footer_links=["api"],
         app_kwargs={"lifespan": tabs.forgetful},
     )

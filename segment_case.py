@@ -3,18 +3,22 @@
 import os
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from octhub import MaskError, Segmentation, read_scan
 from octhub.mask import read_mask
 from octhub.mask_render import label_png
-from octhub.mask_viewer import mask_viewer_html
-from octhub.measure import Scale, measure
-from octhub.tables import areas_html, csv_text, note_html, score_html
-from octhub.viewer import message_html, stem
+from octhub.mask_viewer import legend_html, mask_viewer_html
+from octhub.measure import Measurement, Scale, measure
+from octhub.metrics import SegmentationScore
+from octhub.profile_plot import profile_html
+from octhub.provenance import columns
+from octhub.tables import areas_html, csv_text, doubt_html, note_html, record_json, score_html
+from octhub.viewer import copy_link_html, message_html, stem
 
 
 @dataclass(frozen=True)
@@ -39,19 +43,24 @@ class Case:
 
     Attributes:
         path, note: the scan's file and a remark on it.
+        link: leads to the scan, if it is an example.
         answer: the model's mask; None without a scan.
+        provenance: what it came from; it is there with the answer.
         mask, mask_name: the expert's mask; it may be there before its scan.
         remark: HTML that says what became of a mask which isn't there.
-        doubt: HTML that says why the scan is no B-scan.
+        decision, reason: what was decided about the scan, and why it is no B-scan; they are there with the answer.
     """
 
     path: str = ""
     note: str = ""
+    link: str = ""
     answer: Packed | None = None
+    provenance: dict[str, Any] | None = None
     mask: Packed | None = None
     mask_name: str = ""
     remark: str = ""
-    doubt: str = ""
+    decision: str = ""
+    reason: str = ""
 
     @property
     def name(self) -> str:
@@ -66,7 +75,7 @@ class Case:
         """Another scan, without an answer yet. A mask that still waits for its scan stays; one that has been compared
         goes, since it would be compared with a stranger's scan if that has the same size."""
         if not self.compared:
-            return replace(self, path=path, note=note, answer=None, doubt="")
+            return replace(self, path=path, note=note, link="", answer=None, decision="", reason="", provenance=None)
         text = f"It is the mask of {self.name}. For a comparison, add the mask of {Path(path).name}."
         return Case(path, note, remark=note_html(f"Mask {self.mask_name} was removed", text))
 
@@ -103,17 +112,20 @@ def scale_of(axial: float | str | None, lateral: float | str | None) -> Scale | 
 def viewer_of(case: Case, names: Sequence[str]) -> str:
     """The viewer of a case."""
     if case.answer is None:
-        return message_html("No scan yet", "Add a scan and, if you have it, an expert's mask of the scan.")
+        text = "Add a scan and, if you have it, an expert's mask of the scan."
+        return message_html("No scan yet", text, foot=legend_html(names))
     if not os.path.exists(case.path):
         text = "It was deleted from the server, as all uploads are. Please add it again."
-        return message_html(f"{case.name} is no longer here", text, "alert")
+        return message_html(f"{case.name} is no longer here", text, "alert", legend_html(names))
     scan, truth = read_scan(case.path, case.name), case.mask.ids() if case.compared else None
-    return mask_viewer_html(scan, case.answer.ids(), names, name=case.name, note=case.note, truth=truth)
+    return mask_viewer_html(
+        scan, case.answer.ids(), names, name=case.name, note=case.note, truth=truth, links=copy_link_html(case.link)
+    )
 
 
 def scores_of(case: Case, names: Sequence[str]) -> str:
     """Any doubt about a case, and its score or why there is none."""
-    return case.doubt + _score_of(case, names)
+    return doubt_html(case.decision, case.reason) + _score_of(case, names)
 
 
 def _score_of(case: Case, names: Sequence[str]) -> str:
@@ -128,6 +140,37 @@ def _score_of(case: Case, names: Sequence[str]) -> str:
     return score_html(Segmentation(case.answer.ids(), names).score(truth), case.mask_name)
 
 
+def facts_of(
+    rows: Sequence[Measurement],
+    scale: Scale | None,
+    score: SegmentationScore | None,
+    mask_name: str,
+    decided: dict[str, str],
+    provenance: dict[str, Any],
+) -> dict[str, Any]:
+    """What was decided and measured and how it was scored as JSON, for the API and to save."""
+    return {
+        **decided,
+        "areas": [asdict(m) for m in rows],
+        "scale": None if scale is None else {"axial_um": scale.axial, "lateral_um": scale.lateral},
+        "mask": None if score is None else mask_name,
+        "scores": None if score is None else score.as_dict(),
+        "provenance": provenance,
+    }
+
+
+def profile_of(case: Case, names: Sequence[str], axial: float | str | None, lateral: float | str | None) -> str:
+    """The thickness profile of a case, in pixels unless the scale is good; empty without an answer."""
+    if case.answer is None:
+        return ""
+    try:
+        scale = scale_of(axial, lateral)
+    except ValueError:  # the table of areas says what is wrong
+        scale = None
+    truth = case.mask.ids() if case.compared else None
+    return profile_html(case.answer.ids(), names, scale, stem=stem(case.name), truth=truth)
+
+
 def areas_of(case: Case, names: Sequence[str], axial: float | str | None, lateral: float | str | None) -> str:
     """The table of a case's areas, with what can be saved; empty without an answer."""
     if case.answer is None:
@@ -139,8 +182,11 @@ def areas_of(case: Case, names: Sequence[str], axial: float | str | None, latera
         problem = str(e)
     rows = measure(mask, names, scale)
     score = Segmentation(mask, names).score(case.mask.ids()) if case.compared else None
+    decided = {"decision": case.decision, "reason": case.reason}
+    facts = facts_of(rows, scale, score, case.mask_name, decided, case.provenance)
     files = {
         "Labels (PNG)": (f"{stem(case.name)}-labels.png", label_png(mask, names)),
-        "Table (CSV)": (f"{stem(case.name)}-areas.csv", csv_text(rows, score).encode()),
+        "Table (CSV)": (f"{stem(case.name)}-areas.csv", csv_text(rows, score, columns(case.provenance)).encode()),
+        "Record (JSON)": (f"{stem(case.name)}-areas.json", record_json(facts)),
     }
     return areas_html(rows, scale, files, problem)

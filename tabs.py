@@ -11,10 +11,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from html import escape
 from pathlib import Path
 
 import gradio as gr
+
+from octhub import read_scan
+from octhub.gallery import Example
 
 GPU_SECONDS = 10
 """What one run asks of a visitor's ZeroGPU quota; a run takes less than one, a cold start a few."""
@@ -29,7 +33,7 @@ clicks faster than the model runs ends up with the last scan asked for."""
 
 @dataclass(frozen=True)
 class Side:
-    """A tab's side of handing a scan on to another tab.
+    """A tab, for whatever shows a scan in it from outside: another tab, or a link.
 
     Attributes:
         page: the tab's id.
@@ -38,6 +42,8 @@ class Side:
         source: that state's value → (path, note) of its scan, or None.
         take: (path, note) or None, values of `inputs` → values of `outputs`: shows another tab's scan in this one.
         viewer: where this tab shows a scan.
+        examples: the tab's examples.
+        open: an example, values of `inputs` → values of `outputs`: shows the example.
     """
 
     page: str
@@ -48,6 +54,8 @@ class Side:
     inputs: Sequence[gr.components.Component]
     outputs: Sequence[gr.components.Component]
     viewer: gr.HTML
+    examples: Sequence[Example]
+    open: Callable
 
 
 def hand_on(pages: gr.Tabs, giver: Side, taker: Side) -> None:
@@ -79,10 +87,17 @@ def uploads_only(file: gr.File) -> gr.File:
 
 def download(file: gr.File, name: str, data: bytes) -> str:
     """Write what a file output hands out into its own cache, which is swept; returns the path."""
-    folder = Path(file.GRADIO_CACHE) / secrets.token_hex(16)
-    folder.mkdir(parents=True)
-    (folder / name).write_bytes(data)
-    return str(folder / name)
+    path = download_path(file, name)
+    path.write_bytes(data)
+    return str(path)
+
+
+def download_path(file: gr.File | gr.DownloadButton, name: str) -> Path:
+    """Where to write such a file piece by piece. It is swept from now on, KEEP_SECONDS after it was last written to."""
+    path = Path(file.GRADIO_CACHE) / secrets.token_hex(16) / name
+    path.parent.mkdir(parents=True)
+    file.temp_files.add(str(path))
+    return path
 
 
 def on_gpu(fn: Callable) -> Callable:
@@ -94,10 +109,18 @@ def on_gpu(fn: Callable) -> Callable:
     return fn if spaces is None else spaces.GPU(duration=GPU_SECONDS)(fn)
 
 
-def example_gallery(pictures: Sequence[tuple[Path, str]]) -> gr.Gallery:
-    """Pictures (path, caption) to pick from; nothing where there are none."""
+def remembering(run: Callable, examples: Sequence[Example]) -> Callable:
+    """run(scan, …) → run(path, scan, …), which runs once for an example: those and the models stay as they are for as
+    long as a page is served."""
+    ours = {str(e.path) for e in examples}
+    run_example = cache(lambda path, *rest: run(read_scan(path), *rest))
+    return lambda path, scan, *rest: run_example(path, *rest) if path in ours else run(scan, *rest)
+
+
+def example_gallery(examples: Sequence[tuple[Example, str]]) -> gr.Gallery:
+    """Examples to pick from, each with what it shows; nothing where there are none."""
     return gr.Gallery(
-        pictures,
+        [(e.path, f"{caption}\n{e.origin}") for e, caption in examples],
         label="Examples",
         columns=2,
         height="auto",
@@ -105,7 +128,7 @@ def example_gallery(pictures: Sequence[tuple[Path, str]]) -> gr.Gallery:
         object_fit="cover",
         buttons=[],
         interactive=False,
-        visible=bool(pictures),
+        visible=bool(examples),
         elem_classes="examples",
     )
 
@@ -117,8 +140,12 @@ def names_html(title: str, names: Sequence[str], meanings: dict[str, str]) -> st
 
 
 def reveal(viewer_id: str) -> str:
-    """JavaScript that scrolls a viewer into view."""
-    return f"() => document.getElementById('{viewer_id}').scrollIntoView({{block: 'nearest', behavior: 'smooth'}})"
+    """JavaScript that scrolls a viewer into view, and tells the page that it shows another scan (see page/link.js)."""
+    return f"""() => {{
+      const viewer = document.getElementById("{viewer_id}");
+      viewer.scrollIntoView({{ block: "nearest", behavior: "smooth" }});
+      viewer.dispatchEvent(new CustomEvent("octhub-scan", {{ bubbles: true }}));
+    }}"""
 
 
 def dim(viewer_id: str) -> str:

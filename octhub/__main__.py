@@ -4,8 +4,8 @@
 import argparse
 import csv
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
@@ -23,7 +23,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command; the exit status is 0, 1 (verify: the gallery disagrees) or 2 (bad input, or no app at --url)."""
     args = _parser().parse_args(argv)
     try:
-        return args.run(args)
+        with ExitStack() as args.open:  # ZIPs stay open till the end
+            return args.run(args)
     except (CheckpointError, DeviceError, RemoteError) as e:
         print(f"error: {e}", file=sys.stderr)
     except OSError as e:  # the results can't be written
@@ -44,8 +45,8 @@ def _parser() -> argparse.ArgumentParser:
         "segment",
         help="outline and measure the classes in each scan",
         description="""For each scan, write SCAN.labels.png (class ids; colours as its palette) and SCAN.overlay.png
-        (the classes over the scan) to DIR. SCAN is the scan's file name with its suffix; folders are mirrored below
-        the one that all inputs share. DIR/areas.csv measures every class of every scan.""",
+        (the classes over the scan) to DIR. SCAN is the scan's file name with its suffix; folders and ZIPs are mirrored
+        below the one that all inputs share. DIR/areas.csv measures every class of every scan.""",
     )
     segment.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the results")
     segment.add_argument(
@@ -71,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
     for command in (classify, segment):
         command.add_argument(
-            "paths", nargs="+", type=Path, metavar="FILE_OR_FOLDER", help="folders are searched for images"
+            "paths", nargs="+", type=Path, metavar="FILE_OR_FOLDER", help="folders and ZIPs are searched for images"
         )
     for option, default, command in (
         ("--classifier", DEFAULT_CLASSIFIER, classify),
@@ -94,46 +95,53 @@ def _seconds(text: str) -> float:
 
 def _classify(args: argparse.Namespace) -> int:
     from octhub.predict import Classifier
+    from octhub.provenance import columns, provenance, read_input
+    from octhub.results import classification_columns, classification_row
     from octhub.scan import ScanError
+    from octhub.sources import open_scans
 
-    files = list(find_scans(args.paths))
+    files = list(open_scans(args.paths, args.open))
     if not files:
         print(f"error: no images in {', '.join(map(str, args.paths))}", file=sys.stderr)
         return BAD_INPUT
     classifier = Classifier.from_pretrained(args.classifier, device=args.device)
-    many = any(path.is_dir() for path in args.paths)
+    many = any(path.is_dir() for path in args.paths) or len(files) > len(args.paths)
     bad = 0
-    with _table(args.csv, ["file", "label", "decision", "reason", *classifier.class_names, "error"]) as write:
-        for file in tqdm(files, "classify", unit="scan", disable=not many):
+    with _table(args.csv, classification_columns(classifier.class_names)) as write:
+        for file, read in tqdm(files, "classify", unit="scan", disable=not many):
+            given = None
             try:
-                answer = classifier(file)
+                scan, given = read_input(read(), str(file))
+                answer = classifier(scan)
             except ScanError as e:
                 bad += 1
                 tqdm.write(f"error: {e}", file=sys.stderr)
-                write({"file": file, "error": e})
+                write({"file": file, "error": e} | columns(provenance(classifier, given)))
                 continue
-            said = {"label": answer.label, "decision": answer.decision, "reason": answer.reason}
-            write({"file": file} | said | {n: f"{p:.4f}" for n, p in answer.probabilities.items()})
+            write({"file": file} | classification_row(answer) | columns(provenance(classifier, given)))
             likely = f"{answer.probabilities[answer.label]:.1%}"
-            columns = [answer.reason, f"{answer.label} {likely}"] if answer.reason else [likely]
-            tqdm.write("\t".join([str(file), answer.decision, *columns]), file=sys.stdout)
+            said = [answer.reason, f"{answer.label} {likely}"] if answer.reason else [likely]
+            tqdm.write("\t".join([str(file), answer.decision, *said]), file=sys.stdout)
     if many or bad:
         print(f"{len(files) - bad} classified, {bad} could not be read", file=sys.stderr)
     return BAD_INPUT if bad else 0
 
 
 def _segment(args: argparse.Namespace) -> int:
-    from octhub.measure import Scale
+    from octhub.measure import Scale, measure
     from octhub.predict import Segmenter
-    from octhub.results import AREAS, COLUMNS, LABELS, places, save
-    from octhub.scan import ScanError, read_scan
+    from octhub.provenance import columns, provenance, read_input
+    from octhub.results import AREAS, COLUMNS, LABELS, area_rows, decided, places, save
+    from octhub.scan import ScanError
+    from octhub.sources import open_scans
 
     try:
         scale = None if args.scale is None else Scale(*args.scale)
     except ValueError as e:
         print(f"error: --scale: {e}", file=sys.stderr)
         return BAD_INPUT
-    files = places(find_scans(args.paths), args.paths, args.out)
+    reads = dict(open_scans(args.paths, args.open))
+    files = places(reads, args.paths, args.out)
     if not files:
         print(f"error: no images in {', '.join(map(str, args.paths))}", file=sys.stderr)
         return BAD_INPUT
@@ -145,16 +153,18 @@ def _segment(args: argparse.Namespace) -> int:
     bad = 0
     with _table(args.out / AREAS, COLUMNS) as write:
         for file, place in tqdm(files.items(), "segment", unit="scan", disable=len(files) == 1):
+            given = None
             try:
-                scan = read_scan(file, str(file))
+                scan, given = read_input(reads[file](), str(file))
                 answer = segmenter(scan)
             except ScanError as e:
                 bad += 1
                 tqdm.write(f"error: {e}", file=sys.stderr)
-                write({"file": file, "error": e})
+                write({"file": file, "error": e} | columns(provenance(segmenter, given)))
                 continue
-            said = {"file": file, "decision": answer.decision, "reason": answer.reason}
-            for row in save(place, scan, answer, scale):
+            save(place, scan, answer)
+            said = {"file": file} | decided(answer) | columns(provenance(segmenter, given))
+            for row in area_rows(measure(answer.mask, answer.class_names, scale)):
                 write(said | row)
             if answer.reason:
                 tqdm.write(f"note: {file}: {answer.decision}: {answer.reason}", file=sys.stderr)
@@ -179,24 +189,6 @@ def _table(path: Path | None, columns: list[str]) -> Iterator[Callable[[dict], N
             f.flush()
 
         yield write
-
-
-def find_scans(paths: Iterable[Path]) -> Iterable[Path]:
-    """Files as they are; folders, however deep, by the suffixes that can be read.
-
-    Hidden files are left out, and so is what `segment` has written: scan.png.labels.png is no scan.
-    """
-    from octhub.results import is_result
-    from octhub.scan import IMAGE_SUFFIXES
-
-    for path in paths:
-        if not path.is_dir():
-            yield path
-            continue
-        for file in sorted(path.rglob("*")):
-            hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
-            if file.is_file() and file.suffix.lower() in IMAGE_SUFFIXES and not hidden and not is_result(file):
-                yield file
 
 
 def _verify(args: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ probability, miou, pixels and the tolerances may be left out: `record` writes th
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -55,6 +56,12 @@ class Example:
     probability: float | None = None
     tolerance: float = 0.02
     segment: MaskPromise | ClassPromise | None = None
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, in a word or two, and whether it is a test patient's: "unseen · OCT2017"."""
+        name = re.split(r" \(|, ", self.source)[0]
+        return f"unseen · {name}" if self.split == "test" else name
 
     @property
     def mask(self) -> Path | None:

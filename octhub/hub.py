@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from octhub.download import ARGUMENTS, DownloadError, HubSource, download
+from octhub.origin import Origin
 from octhub.serving import ServingConfig
 
 CONFIG_VERSION = 1
@@ -81,6 +82,10 @@ class CheckpointMixin(
     """
 
     serving: ServingConfig | None
+    origin: Origin | None = None
+    """Where `from_pretrained` found it."""
+    weights_sha256: str | None = None
+    """Of the file of weights, as it was loaded; training on doesn't change it."""
 
     def set_serving(self, serving: ServingConfig | dict | None) -> None:
         """Attach the serving configuration; its class names must match the model's outputs."""
@@ -130,13 +135,15 @@ class CheckpointMixin(
         """
         source = locate(pretrained_model_name_or_path)
         hub_kwargs = {key: kwargs.pop(key) for key in ARGUMENTS if key in kwargs}
-        folder = Path(source) if os.path.isdir(source) else cls._download(source, revision, hub_kwargs)
+        here = os.path.isdir(source)
+        origin = Origin(Path(source)) if here else cls._download(source, revision, hub_kwargs)
+        folder = origin.folder
         missing = [n for n in (CONFIG_NAME, SAFETENSORS_SINGLE_FILE) if not (folder / n).is_file()]
         if missing:
             raise CheckpointError(f"{source}: no {' and no '.join(missing)} in this folder")
         try:
             cls._check_config(source, json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8")))
-            return super().from_pretrained(folder, **kwargs)
+            model = super().from_pretrained(folder, **kwargs)
         except CheckpointError:
             raise
         except (json.JSONDecodeError, UnicodeDecodeError) as e:
@@ -145,13 +152,17 @@ class CheckpointMixin(
             raise CheckpointError(f"{source}: {SAFETENSORS_SINGLE_FILE}: {e}") from e
         except (TypeError, ValueError, AttributeError) as e:
             raise CheckpointError(f"{source}: {CONFIG_NAME} does not fit {cls.__name__}: {e}") from e
+        model.origin = origin
+        model.weights_sha256 = origin.sha256()[SAFETENSORS_SINGLE_FILE]
+        return model
 
     @classmethod
-    def _download(cls, source: str, revision: str | None, hub_kwargs: dict) -> Path:
-        """The folder in the cache that holds config and weights of one revision."""
+    def _download(cls, source: str, revision: str | None, hub_kwargs: dict) -> Origin:
+        """Config and weights of one revision, in the cache."""
         try:
             repo = HubSource.parse(source, revision)
-            return download(repo, (CONFIG_NAME, SAFETENSORS_SINGLE_FILE), **hub_kwargs)
+            folder = download(repo, (CONFIG_NAME, SAFETENSORS_SINGLE_FILE), **hub_kwargs)
+            return Origin(folder, repo, hub_kwargs)
         except ValueError as e:
             ours = EMBEDDED.get(cls.__name__)
             is_here = ours and (BESIDE_PACKAGE / ours).is_dir()  # in a clone; a Space or an installed package has none

@@ -8,8 +8,7 @@ from html import escape
 import numpy as np
 
 from octhub.mask_render import OPACITY, class_colours, disagreement_key, disagreement_layer, is_background, mask_layer
-from octhub.render import grey
-from octhub.viewer import TOOLS, png_uri, stem
+from octhub.viewer import TOOLS, bar_html, png_uri, stage_html, stem, title_html
 
 MASK_OPACITY = round(OPACITY * 100)
 """The layers' opacity in per cent, until the visitor moves the slider."""
@@ -33,6 +32,7 @@ def mask_viewer_html(
     name: str,
     note: str = "",
     truth: np.ndarray | None = None,
+    links: str = "",
 ) -> str:
     """A scan with its classes over it. Which class is where travels along, so that pointing needs no server.
 
@@ -42,6 +42,7 @@ def mask_viewer_html(
         class_names: one name per id.
         name, note: the scan's file name and a remark.
         truth: (H, W) uint8 class ids, the expert's.
+        links: HTML of what else can be done with it.
     """
     height, width = scan.shape
     layers = {"model": mask_layer(mask, class_names)}
@@ -50,22 +51,20 @@ def mask_viewer_html(
         layers |= {"expert": mask_layer(truth, class_names), "difference": disagreement_layer(mask, truth, class_names)}
         ids["expert"] = truth
     images = "".join(_layer_img(view, layer, name) for view, layer in layers.items())
+    images += """
+      <canvas class="toggled" aria-hidden="true"></canvas>
+      <canvas class="single" aria-hidden="true" hidden></canvas>
+      <span class="tip" aria-hidden="true" hidden></span>"""
     data = " ".join(f'data-{view}="{deflate(i)}"' for view, i in ids.items())
-    name, note = escape(name), escape(note)
     return f"""
 <figure class="viewer" data-width="{width}" data-height="{height}" {data}>
-  <div class="stage" style="--default: {MASK_OPACITY / 100}">
-    <img class="scan" alt="B-scan {name}" src="{png_uri(grey(scan))}">
-    {images}
-    <canvas class="single" aria-hidden="true" hidden></canvas>
-    <span class="tip" aria-hidden="true" hidden></span>
-  </div>
+  {bar_html("" if truth is None else _view_buttons(layers))}
+  {stage_html(scan, images, name=name, word="Layers", opacity=MASK_OPACITY)}
   <figcaption>
-    <p><b>{name}</b> <span>{width} × {height}</span> <span>{note}</span></p>
-    {_legend(mask, class_names)}
+    {title_html(scan, name, note)}
+    <p class="tools">{TOOLS}{links}</p>
+    {legend_html(class_names, mask)}
     {"" if truth is None else _difference_key(class_names)}
-    {"" if truth is None else _view_buttons(layers)}
-    <p class="tools">{TOOLS}</p>
   </figcaption>
 </figure>"""
 
@@ -79,26 +78,46 @@ def _layer_img(view: str, layer: np.ndarray, name: str) -> str:
 
 
 def deflate(ids: np.ndarray) -> str:
-    """(H, W) uint8 → what app.js inflates: zlib in base64, a few kilobytes."""
+    """(H, W) uint8 → what page/ids.js inflates: zlib in base64, a few kilobytes."""
     return base64.b64encode(zlib.compress(ids.tobytes(), 6)).decode()
 
 
-def _legend(mask: np.ndarray, class_names: Sequence[str]) -> str:
-    """A button for every class: pointing at it or focusing it singles the class out, a click keeps it so."""
-    counts = np.bincount(mask.ravel(), minlength=256)
+def legend_html(class_names: Sequence[str], mask: np.ndarray | None = None) -> str:
+    """Every class's name and colour; with a mask, they are what the visitor steers the picture with.
+
+    Pointing at a name or focusing it singles the class out, a click keeps it so; the eye beside it takes the class out
+    of the picture or puts it back. What isn't tissue has no eye: it is clear anyway.
+
+    Args:
+        class_names: one name per id.
+        mask: (H, W) uint8 class ids; None before there is an answer, when the legend only holds its place.
+    """
+    counts = np.zeros(256, int) if mask is None else np.bincount(mask.ravel(), minlength=256)
     known = max(int(counts[: len(class_names)].sum()), 1)
     colours, background = class_colours(class_names).tolist(), is_background(class_names)
-    buttons = []
-    for id, (name, (r, g, b)) in enumerate(zip(class_names, colours, strict=True)):
+    locked = " disabled" if mask is None else ""
+    entries = []
+    for id, (name, (r, g, b)) in enumerate(zip(map(escape, class_names), colours, strict=True)):
         alpha = 80 if background[id] else 255  # singled out, too, what isn't tissue is a backdrop
         found = f"{counts[id] / known:.1%} of the scan" if counts[id] else "not found"
-        buttons.append(
-            f'<button type="button" data-class="{id}" data-name="{escape(name)}" data-colour="{r} {g} {b} {alpha}" '
-            f'aria-pressed="false" aria-label="{escape(name)}, {found}" title="{found}"'
-            f"{'' if counts[id] else ' class=absent'}>"
-            f'<i style="background: rgb({r} {g} {b})"></i>{escape(name)}</button>'
+        eye = (
+            f'<label class="eye" title="Show {name}"><input type="checkbox" data-toggle="{id}" '
+            f'aria-label="Show {name}" checked{locked}><span></span></label>'
         )
-    return f'<div class="legend" role="group" aria-label="Classes: single one out">{"".join(buttons)}</div>'
+        entries.append(
+            f'<span class="entry{"" if counts[id] else " absent"}">'
+            f'<button type="button" data-class="{id}" data-name="{name}" data-colour="{r} {g} {b} {alpha}" '
+            f'aria-pressed="false" aria-label="{name}, {found}" title="{found}"{locked}>'
+            f'<i style="background: rgb({r} {g} {b})"></i>{name}</button>{"" if background[id] else eye}</span>'
+        )
+    shortcuts = "".join(
+        f'<button type="button" data-all="{all}" aria-label="Show {what}"{locked}>{word}</button>'
+        for all, word, what in (("yes", "All", "all layers"), ("", "None", "no layer"))
+    )
+    return (
+        f'<div class="legend" role="group" aria-label="Classes: single one out, show or hide it">'
+        f'{"".join(entries)}<span class="choice shortcuts">{shortcuts}</span></div>'
+    )
 
 
 def _difference_key(class_names: Sequence[str]) -> str:
@@ -114,4 +133,4 @@ def _view_buttons(layers: Iterable[str]) -> str:
         f'<button type="button" data-view="{view}" aria-pressed="{str(view == "model").lower()}">{SHOWN[view]}</button>'
         for view in layers
     )
-    return f'<p class="views" role="group" aria-label="Show">{buttons}</p>'
+    return f'<p class="choice views" role="group" aria-label="Show">{buttons}</p>'

@@ -120,6 +120,15 @@ def read_scan(source: ScanSource, name: str | None = None) -> np.ndarray:
     return _from_image(source, name_of(source, name, "the image"))
 
 
+def read_bytes(source: str | Path | bytes | BinaryIO, name: str | None = None) -> bytes:
+    """A scan's file, undecoded: for those who need its bytes before `read_scan` decodes them.
+
+    Raises:
+        ScanError: it can't be read, or is too large.
+    """
+    return _read(source, name_of(source, name, "the image"), tuple(FORMATS))
+
+
 def name_of(source: ScanSource, name: str | None, otherwise: str) -> str:
     """What errors call a source: `name` if there is one, else its file's name, else `otherwise`."""
     if isinstance(source, str | Path):

@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from html import escape
@@ -15,8 +16,18 @@ NONE = "–"
 """What stands for a figure that doesn't exist."""
 
 
-def csv_text(measurements: Sequence[Measurement], score: SegmentationScore | None = None) -> str:
-    """One line per class: everything measured and, with a score, its IoU and Dice. What doesn't exist is empty."""
+KINDS = {"png": "image/png", "csv": "text/csv", "json": "application/json"}
+"""Media types of what can be saved, by the end of the name."""
+
+
+def csv_text(
+    measurements: Sequence[Measurement], score: SegmentationScore | None = None, last: dict[str, str] | None = None
+) -> str:
+    """One line per class: everything measured and, with a score, its IoU and Dice. What doesn't exist is empty.
+
+    Args:
+        last: what every line ends with, by column (see octhub.provenance.columns).
+    """
     figures = None if score is None else score.as_dict()
     rows = []
     for id, measurement in enumerate(measurements):
@@ -24,7 +35,7 @@ def csv_text(measurements: Sequence[Measurement], score: SegmentationScore | Non
         row = {"class": row.pop("name"), "id": id} | row
         if figures is not None:
             row |= {key: figures[key][measurement.name] for key in ("iou", "dice")}
-        rows.append({key: f"{v:.6g}" if isinstance(v, float) else v for key, v in row.items()})
+        rows.append({key: f"{v:.6g}" if isinstance(v, float) else v for key, v in row.items()} | (last or {}))
     with io.StringIO(newline="") as f:
         writer = csv.DictWriter(f, list(rows[0]))
         writer.writeheader()
@@ -52,7 +63,7 @@ def areas_html(
         f'<th scope="col">{h}{f" <small>{u}</small>" if u else ""}</th>' for h, u in zip(head, units, strict=True)
     )
     rows = "".join(_area_row(id, m, scaled) for id, m in enumerate(measurements))
-    links = "".join(_link(text, *file) for text, file in downloads.items())
+    links = "".join(link_html(text, *file) for text, file in downloads.items())
     if problem:
         note = f'<p class="note" role="alert">{escape(problem)}</p>'
     elif scaled:
@@ -118,7 +129,13 @@ def _or_none(value: float | None, form: str) -> str:
     return NONE if value is None else format(value, form)
 
 
-def _link(text: str, name: str, data: bytes) -> str:
-    kind = "image/png" if name.endswith(".png") else "text/csv"
+def record_json(record: dict) -> bytes:
+    """An answer and what it came from, as a file."""
+    return json.dumps(record, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def link_html(text: str, name: str, data: bytes) -> str:
+    """A link that saves a file. It travels with the page and is on no disk."""
+    kind = KINDS[name.rpartition(".")[2]]
     uri = f"data:{kind};base64,{base64.b64encode(data).decode()}"
     return f'<a download="{escape(name)}" href="{uri}">{escape(text)}</a>'

@@ -1,5 +1,6 @@
 """The running app, browsers and API clients for its tests: one server for all of them (fixtures; see conftest.py)."""
 
+import hashlib
 import os
 import signal
 import socket
@@ -129,18 +130,21 @@ def browser():
 
 @pytest.fixture
 def visit(browser, server):
-    """Open the page: visit(width=…, dark=…, tab=…) → page, whose `watch` must have seen no problem in the end."""
+    """Open the page: visit(width=…, dark=…, tab=…) → page, whose `watch` must have seen no problem in the end; or
+    visit(query="?…") for a link into it."""
     pages = []
 
-    def visit(width: int = 1440, height: int = 900, dark: bool = False, tab: str = "Classify"):
+    def visit(width: int = 1440, height: int = 900, dark: bool = False, tab: str = "Classify", query: str = ""):
         page = browser.new_page()
         pages.append(page)
         page.set_default_timeout(30_000)
         page.set_viewport_size({"width": width, "height": height})
         page.emulate_media(color_scheme="dark" if dark else "light")
         page.watch = Watch(page, server.url)
-        page.goto(server.url)
+        page.goto(server.url + query)
         page.locator("html[data-octhub=ready]").wait_for(state="attached")
+        if query:
+            return page
         page.get_by_role("tab", name=tab).click()
         page.locator(f"#{tab.lower()}-viewer").get_by_text("No scan yet").wait_for()
         page.locator(".scan-file:visible input[type=file]").wait_for(state="attached")
@@ -155,6 +159,18 @@ def visit(browser, server):
 def upload(page, path: Path, zone: str = "scan-file") -> None:
     """Choose a file in the open tab's drop zone."""
     page.locator(f".{zone}:visible input[type=file]").set_input_files(path)
+
+
+def assert_came_from(provenance: dict, predictor, path: Path) -> None:
+    """A record says which model answered, from which file."""
+    model, given = provenance["model"], provenance["input"]
+    assert model["source"] == predictor.model.origin.folder.name
+    assert model["sha256"] == predictor.model.weights_sha256
+    assert model["class_names"] == list(predictor.class_names)
+    assert given["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (given["file"], given["sha256_of"]) == (path.name, "file")
+    assert provenance["time"].endswith("Z")
+    assert "Research use only" in provenance["note"]
 
 
 @pytest.fixture(scope="session")

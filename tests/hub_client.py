@@ -53,6 +53,10 @@ class HubClient:
         """{"fingerprint": …} of the loaded model, or {"error": …}: a CheckpointError's message; any other is fatal."""
         return self._ask("load", architecture, source, kwargs)
 
+    def served(self, architecture: str, source: str) -> dict:
+        """{"facts", "records" (their names) and "absent"} of octhub.served.Served."""
+        return self._ask("served", architecture, source)
+
     def run(self, module: str, *argv: str) -> subprocess.CompletedProcess:
         """`python -m module argv…`, without starting a new process."""
         return subprocess.CompletedProcess(argv, **self._ask("run", module, argv))
@@ -71,6 +75,14 @@ def _load(architecture: str, source: str, kwargs: dict) -> dict:
         return {"error": str(e)}
 
 
+def _served(architecture: str, source: str) -> dict:
+    import octhub
+    from octhub.served import served
+
+    found = served(getattr(octhub, architecture).from_pretrained(source))
+    return {"facts": found.facts(), "page": found.page, "records": sorted(found.records), "absent": dict(found.absent)}
+
+
 def _run(module: str, argv: list[str]) -> dict:
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
         try:
@@ -83,7 +95,7 @@ def _run(module: str, argv: list[str]) -> dict:
 def main() -> None:
     for line in sys.stdin:
         what, *arguments = json.loads(line)
-        print(json.dumps({"load": _load, "run": _run}[what](*arguments)), flush=True)
+        print(json.dumps({"load": _load, "served": _served, "run": _run}[what](*arguments)), flush=True)
 
 
 if __name__ == "__main__":

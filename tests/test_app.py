@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from app_fixtures import upload
+from app_fixtures import assert_came_from, upload
 from PIL import Image
 
 from octhub import ScanError, read_scan
@@ -187,7 +187,7 @@ class TestPage:
         )
         assert_shows(page, scans["scan.png"], classifier)
 
-    def test_saved_picture_is_the_overlay(self, visit, scans, classifier, tmp_path):
+    def test_saved_picture_is_the_overlay_and_the_record_says_the_rest(self, visit, scans, classifier, tmp_path):
         page = visit()
         upload(page, scans["scan.png"])
         assert_shows(page, scans["scan.png"], classifier)
@@ -196,9 +196,16 @@ class TestPage:
         assert download.value.suggested_filename == "scan-octhub.png"
         download.value.save_as(tmp_path / "saved.png")
         saved = np.asarray(Image.open(tmp_path / "saved.png").convert("RGB"), int)
-        expected = overlay(read_scan(scans["scan.png"]), classifier(scans["scan.png"], heatmap=True).heatmap, 0.6)
+        answer = classifier(scans["scan.png"], heatmap=True)
+        expected = overlay(read_scan(scans["scan.png"]), answer.heatmap, 0.6)
         assert saved.shape == expected.shape
         assert np.abs(saved - expected).max() <= 4  # canvases blend in 8 bits
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Record (JSON)").click()
+        assert download.value.suggested_filename == "scan-octhub.json"
+        record = json.loads(Path(download.value.path()).read_text())
+        assert (record["label"], record["heatmap_class"]) == (answer.label, answer.heatmap_class)
+        assert_came_from(record["provenance"], classifier, scans["scan.png"])
 
     @pytest.mark.parametrize("width", [390, 1440])
     @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -242,6 +249,7 @@ class TestApi:
             expected.reason,
         ]
         assert facts["heatmap_class"] == expected.heatmap_class
+        assert_came_from(facts["provenance"], classifier, path)
         assert facts["probabilities"] == pytest.approx(expected.probabilities, abs=HANDFUL)
         image = Image.open(file)
         assert image.format == "PNG"
@@ -288,7 +296,7 @@ class TestApi:
 
     def test_is_described_and_the_only_endpoint(self, client):
         api = client.view_api(return_format="dict")
-        assert list(api["named_endpoints"]) == ["/classify", "/segment"]
+        assert list(api["named_endpoints"]) == ["/classify", "/segment", "/many", "/about"]
         assert not api["unnamed_endpoints"]
         endpoint = api["named_endpoints"]["/classify"]
         assert [p["parameter_name"] for p in endpoint["parameters"]] == ["image", "heatmap_class", "opacity"]

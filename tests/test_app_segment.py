@@ -6,13 +6,14 @@ import io
 import json
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
-from app_fixtures import ABSENT, CLASS_NAMES, upload
+from app_fixtures import ABSENT, CLASS_NAMES, assert_came_from, upload
 from PIL import Image
 
 from octhub import read_scan
@@ -21,6 +22,7 @@ from octhub.mask import UNKNOWN, read_mask
 from octhub.mask_render import OPACITY, disagreement_key, disagreement_layer, mask_layer, mask_overlay
 from octhub.measure import Scale, measure
 from octhub.promise import ClassPromise, MaskPromise
+from octhub.provenance import COLUMNS, columns, provenance
 from octhub.render import grey
 
 VIEWER = "#segment-viewer"
@@ -104,7 +106,7 @@ def errors_of(fn, *args) -> str:
 
 
 class TestPage:
-    def test_scan_then_mask(self, visit, scans, masks, answer):
+    def test_scan_then_mask(self, visit, scans, masks, answer, segmenter):
         page = visit(tab="Segment")
         upload(page, scans["scan.png"])
         assert_shows(page, scans["scan.png"], answer)
@@ -124,6 +126,13 @@ class TestPage:
         assert [int(line["pixels"]) for line in lines] == [m.pixels for m in measure(answer.mask, CLASS_NAMES)]
         assert float(lines[1]["iou"]) == pytest.approx(answer.score(masks["expert.png"]).iou["NFL"], abs=1e-5)
         assert lines[-1]["iou"] == lines[-1]["area_mm2"] == ""
+        name, record = saved(page, "Record (JSON)")
+        assert name == "scan-areas.json"
+        record = json.loads(record)
+        assert_came_from(record["provenance"], segmenter, scans["scan.png"])
+        assert record["areas"] == [asdict(m) for m in measure(answer.mask, CLASS_NAMES)]
+        assert record["scores"]["miou"] == pytest.approx(answer.score(masks["expert.png"]).miou)
+        assert {key: lines[-1][key] for key in COLUMNS} == columns(record["provenance"])
 
         truth = read_mask(masks["expert.png"])
         layers = {
@@ -209,6 +218,8 @@ class TestPage:
         button.focus()
         self.assert_single(page, answer.mask, 4)
         page.keyboard.press("Enter")  # it stays
+        page.keyboard.press("Tab")  # to its eye
+        self.assert_single(page, answer.mask, 4)
         page.keyboard.press("Tab")
         self.assert_single(page, answer.mask, 5)
         page.keyboard.press("Escape")
@@ -238,7 +249,7 @@ class TestPage:
     def assert_single(page, ids: np.ndarray, id: int) -> None:
         """The canvas shows exactly this class, and its name stands out."""
         page.locator(f"{VIEWER} .legend button.on", has_text=CLASS_NAMES[id]).wait_for()
-        assert page.locator(".segment tr.on").count() == 2  # areas and scores
+        assert page.locator(".segment tr.on").count() == page.locator(".segment table").count()  # areas and scores
         alpha = page.eval_on_selector(
             f"{VIEWER} canvas.single",
             """c => {
@@ -333,10 +344,12 @@ class TestApi:
         options |= {} if mask is None else {"mask": handle_file(str(mask))}
         return client.predict(handle_file(str(path)), **options, api_name="/segment")
 
-    def test_without_and_with_a_mask(self, client, scans, masks, answer, server):
+    def test_without_and_with_a_mask(self, client, scans, masks, answer, server, segmenter):
         facts, labels, overlay, table = self.ask(client, scans["scan.png"])
-        assert facts.pop("areas") == [asdict(m) for m in measure(answer.mask, CLASS_NAMES)]
-        assert facts == {"scores": None, "decision": answer.decision, "reason": answer.reason}
+        assert facts["areas"] == [asdict(m) for m in measure(answer.mask, CLASS_NAMES)]
+        assert [facts[key] for key in ("scale", "mask", "scores")] == [None] * 3
+        assert_came_from(facts["provenance"], segmenter, scans["scan.png"])
+        assert (facts["decision"], facts["reason"]) == (answer.decision, answer.reason)
         assert [Path(p).name for p in (labels, overlay, table)] == [
             "scan-labels.png",
             "scan-overlay.png",
@@ -346,12 +359,15 @@ class TestApi:
         assert np.array_equal(read_mask(labels, None, CLASS_NAMES), answer.mask)
         picture = mask_overlay(read_scan(scans["scan.png"]), answer.mask, CLASS_NAMES, OPACITY)
         assert np.array_equal(np.asarray(Image.open(overlay)), picture)
-        assert "iou" not in Path(table).read_text()
+        (*_, last) = csv.DictReader(Path(table).read_text().splitlines())
+        assert "iou" not in last
+        assert {key: last[key] for key in COLUMNS} == columns(facts["provenance"])
 
         scale = {"axial_um": 3.87, "lateral_um": 11.5}
         facts, _, _, table = self.ask(client, scans["scan.png"], masks["expert.png"], **scale)
         assert facts["areas"] == [asdict(m) for m in measure(answer.mask, CLASS_NAMES, Scale(3.87, 11.5))]
         assert facts["scores"] == answer.score(masks["expert.png"]).as_dict()
+        assert (facts["mask"], facts["scale"]) == ("expert.png", scale)
         assert facts["scores"]["iou"][ABSENT] is None
         assert "iou" in Path(table).read_text()
         assert len(list(server.uploads.rglob("scan-labels.png"))) >= 1  # where the sweep finds it
@@ -432,7 +448,8 @@ class TestInProcess:
         examples = [
             Example(path=scans[n], **origin, segment=p) for n, p in zip(("scan.png", "deep.png"), promises, strict=True)
         ]
-        return sys.modules["segment_tab"].Desk(segmenter, CLASS_NAMES, examples)
+        describe = partial(provenance, segmenter)
+        return sys.modules["segment_tab"].Desk(segmenter, CLASS_NAMES, examples, describe)
 
     def test_examples_come_with_their_masks(self, desk, masks, answer):
         case, _, view, scores, *_ = desk.add_example(desk_case(), "", "", SimpleNamespace(index=0))

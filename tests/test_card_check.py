@@ -9,9 +9,10 @@ from synthetic import make_oct2017
 from synthetic_masks import make_masked_scans
 from tiny_checkpoints import tiny_octnet, tiny_unet
 
+from octhub.datasets import FACTS, data_rows, facts
 from training import card
 from training.card_check import problems, stale
-from training.card_tables import FACTS, cost_rows, data_rows, facts
+from training.card_tables import cost_rows
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,10 @@
 """The command line: folders with a bad file in them, CSV, exit statuses."""
 
 import csv
+import hashlib
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +55,31 @@ def test_folder_with_a_bad_file_goes_on(checkpoint, folder, tmp_path, capsys):
     assert sum(float(good[n]) for n in NAMES) == pytest.approx(1, abs=2e-4)
     assert good["error"] == ""
     assert (good["decision"], good["reason"]) == (good["label"], "")
+    assert list(good)[-4:] == ["model", "model_sha256", "input_sha256", "octhub"]
+    assert good["model"] == Path(checkpoint).name
+    assert good["input_sha256"] == hashlib.sha256((folder / "a.png").read_bytes()).hexdigest()
+    assert good["model_sha256"] == hashlib.sha256(Path(checkpoint, "model.safetensors").read_bytes()).hexdigest()
+    assert (rows["bad.png"]["model"], rows["bad.png"]["input_sha256"]) == (good["model"], "")
+
+
+def test_zip_is_like_a_folder(checkpoint, folder, tmp_path, capsys):
+    path, out = tmp_path / "scans.zip", tmp_path / "out.csv"
+    with zipfile.ZipFile(path, "w") as file:
+        for name in ("a.png", "deep/c.tiff", "bad.png", "notes.txt", ".hidden.png"):
+            file.write(folder / name, name)
+        file.write(folder / "a.png", "../up.png")
+    (tmp_path / "cut.zip").write_bytes(path.read_bytes()[:-30])
+    paths = [str(path), str(tmp_path / "cut.zip")]
+    assert main(["classify", *paths, "--csv", str(out), "--classifier", checkpoint, "--device", "cpu"]) == 2
+    printed = capsys.readouterr()
+    assert "2 classified, 3 could not be read" in printed.err
+    assert f"error: {path}: '../up.png' leads out of the ZIP" in printed.err
+    assert f"error: {tmp_path / 'cut.zip'}: not a ZIP, or not all of one" in printed.err
+    with out.open(newline="") as f:
+        rows = {row["file"]: row for row in csv.DictReader(f)}
+    assert list(rows) == [*(str(path / n) for n in ("a.png", "deep/c.tiff", "bad.png", "up.png")), paths[1]]
+    assert rows[str(path / "a.png")]["label"] in NAMES
+    assert "bad.png: not a known kind of image" in rows[str(path / "bad.png")]["error"]
 
 
 def test_one_file(checkpoint, folder, capsys):

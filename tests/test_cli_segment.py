@@ -2,6 +2,7 @@
 
 import csv
 import os
+import zipfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -125,6 +126,20 @@ def test_same_names_from_several_folders_keep_apart(run, scans, tmp_path):
     places = ("a.png", "deep/a.png")
     assert written(tmp_path / "out") == sorted(f"{p}.{kind}.png" for p in places for kind in ("labels", "overlay"))
     assert len(table(tmp_path / "out")) == 2 * len(NAMES)
+
+
+def test_zip_is_mirrored_like_a_folder(run, segmenter, scans, tmp_path):
+    with zipfile.ZipFile(tmp_path / "more.zip", "w") as file:
+        for name in ("a.png", "deep/a.png"):
+            file.write(scans / name, name)
+    assert run(tmp_path / "more.zip", scans, "--out", tmp_path / "out") == 0
+    zipped = [f"more.zip/{n}" for n in MIRRORED if not n.startswith("a.jpg")]
+    assert written(tmp_path / "out") == sorted([*zipped, *(f"scans/{n}" for n in MIRRORED)])
+    labels = [tmp_path / "out" / folder / "deep/a.png.labels.png" for folder in ("more.zip", "scans")]
+    assert labels[0].read_bytes() == labels[1].read_bytes()
+    rows = table(tmp_path / "out")
+    assert {row["model"] for row in rows} == {segmenter.model.origin.folder.name}
+    assert len({row["input_sha256"] for row in rows}) == 3  # the same files twice, and one more
 
 
 def test_dots_in_a_path_do_not_lead_out_of_the_folder(run, scans, tmp_path, monkeypatch):

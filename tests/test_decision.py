@@ -249,39 +249,33 @@ class TestElsewhere:
 
 
 @pytest.fixture(scope="module")
-def served() -> Classifier:
-    return Classifier.from_pretrained(device="cpu")
-
-
-@pytest.fixture(scope="module")
-def segmenter_rule() -> BScanRule:
-    return UNet.from_pretrained("checkpoints/unet-duke-dme").serving.bscan
+def segmenter_rule(root) -> BScanRule:
+    return UNet.from_pretrained(root / "checkpoints" / "unet-duke-dme").serving.bscan
 
 
 class TestCommittedCheckpoints:
     @pytest.mark.parametrize("example", ENTRIES, ids=lambda e: e.path.name)
-    def test_every_example_is_decided(self, served, example):
-        answer = served(example.path)
+    def test_every_example_is_decided(self, classifier, example):
+        answer = classifier(example.path)
         assert (answer.decision, answer.reason) == (example.label, "")
 
-    def test_made_up_images_are_no_bscans(self, served, images):
+    def test_made_up_images_are_no_bscans(self, classifier, images):
         for kind, made in images.items():
-            answers = [served(image) for image in made[::3]]
+            answers = [classifier(image) for image in made[::3]]
             assert {a.decision for a in answers} == {NOT_BSCAN}, kind
             assert all("expected" in a.reason for a in answers)
 
-    def test_turned_and_negative_scans_are_no_bscans(self, served):
+    def test_turned_and_negative_scans_are_no_bscans(self, classifier):
         scan = read_scan(ENTRIES[0].path)
-        assert served(np.ascontiguousarray(scan.T)).decision == NOT_BSCAN
-        assert served(1 - scan).decision == NOT_BSCAN
+        assert classifier(np.ascontiguousarray(scan.T)).decision == NOT_BSCAN
+        assert classifier(1 - scan).decision == NOT_BSCAN
 
-    def test_both_have_the_same_rule(self, served, segmenter_rule):
-        assert served.serving.bscan == segmenter_rule
+    def test_both_have_the_same_rule(self, classifier, segmenter_rule):
+        assert classifier.serving.bscan == segmenter_rule
         assert all(segmenter_rule.reason(statistics(read_scan(e.path))) == "" for e in load(EXAMPLES))
 
-    def test_an_unusual_scan_is_unsure(self, served):
-        """A true scan whose retina is wiped out but for a strip: a B-scan still, but like none that trained."""
-        narrow = replace(served.serving, unsure=replace(served.serving.unsure, novelty=0.0))
-        strict = Classifier(served.model, "cpu")
+    def test_a_scan_further_than_the_limit_is_unsure(self, classifier):
+        narrow = replace(classifier.serving, unsure=replace(classifier.serving.unsure, novelty=0.0))
+        strict = Classifier(classifier.model, "cpu")
         strict.serving = narrow
         assert strict(ENTRIES[0].path).decision == UNSURE

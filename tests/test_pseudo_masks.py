@@ -64,6 +64,40 @@ def test_labels_are_the_teachers_mean_where_it_is_sure(teachers, scans):
     assert (all_of_it == alone[0])[agreed].mean() > 0.99
 
 
+def test_people_have_the_last_word_on_the_class_they_annotated(teachers, scans, tmp_path, capsys):
+    masks = tmp_path / "annotated"
+    masks.mkdir()
+    theirs = np.zeros((70, 110), np.uint8)
+    theirs[20:30, 40:60], theirs[5:9, 5:9] = 3, 4  # another lesion, which isn't asked for
+    Image.fromarray(theirs).save(masks / "DME-0-1.png")
+    Image.fromarray(np.zeros_like(theirs)).save(masks / "DME-1-1.png")
+    out, options = tmp_path / "labelled", ["--annotated", str(masks), "--annotated-class", "fluid=1,3"]
+    assert run(teachers, scans, out, "--confidence", "0", *options) == 0
+    (found,) = masked_scans(out)  # nobody found fluid in the other scan
+    mask, plain = read_mask(found.mask, (70, 110), NAMES), tmp_path / "plain"
+    assert run(teachers, scans, plain, "--confidence", "0") == 0
+    teachers_mask = read_mask(masked_scans(plain)[0].mask, (70, 110), NAMES)
+    annotated = theirs == 3
+    assert (teachers_mask == 2).any()
+    np.testing.assert_array_equal(mask == 2, annotated)
+    np.testing.assert_array_equal(mask == UNKNOWN, (teachers_mask == 2) & ~annotated)
+    rest = (teachers_mask != 2) & ~annotated
+    np.testing.assert_array_equal(mask[rest], teachers_mask[rest])
+
+    (masks / "DME-1-1.png").unlink()
+    assert run(teachers, scans, tmp_path / "again", *options) == 2
+    assert "DME-1-1.png" in capsys.readouterr().err
+    assert run(teachers, scans, tmp_path / "other", *options[:3], "blood=1") == 2
+    assert "class 'blood', expected one of ground, layer, fluid" in capsys.readouterr().err
+
+
+def test_only_training_scans_of_a_table_are_labelled(teachers, scans, tmp_path):
+    table = tmp_path / "scans.csv"
+    table.write_text("image,split\nscans/DME-0-1.png,test\nscans/DME-1-1.png,train\n")
+    assert run(teachers, scans, tmp_path / "out", "--table", str(table)) == 0
+    assert [s.subject for s in masked_scans(tmp_path / "out")] == ["DME-1-1"]
+
+
 def test_what_does_not_fit_is_named(teachers, scans, tmp_path, capsys):
     out = tmp_path / "labelled"
     run(teachers, scans, out)

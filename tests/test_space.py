@@ -33,8 +33,8 @@ def settings(files: dict[str, bytes]) -> dict:
 class TestFiles:
     def test_what_is_shipped(self, root):
         files = space_files(*MODELS)
-        ours = {p for p in tracked(root) if p.startswith(("octhub/", "examples/"))}
-        app = {p.name for pattern in ("*.py", "app.*") for p in root.glob(pattern)}
+        ours = {p for p in tracked(root) if p.startswith(("octhub/", "examples/", "page/"))}
+        app = {p.name for pattern in ("*.py", "*.css") for p in root.glob(pattern)}
         assert files.keys() == ours | app | {"LICENSE", "README.md", "models.json", "requirements.txt"}
         made = ("README.md", "models.json")
         assert all(data == (root / name).read_bytes() for name, data in files.items() if name not in made)
@@ -116,6 +116,10 @@ class TestReadme:
     def test_a_pin_is_a_commit_of_a_repo(self, repo_id, revision):
         with pytest.raises(ValueError, match=repo_id):
             PinnedModel(repo_id, revision)
+
+    def test_records_are_preloaded_where_there_are_any(self):
+        model = PinnedModel("owner/octnet", "0" * 40, ("metrics.json", "training.json"))
+        assert model.preload == f"owner/octnet config.json,model.safetensors,metrics.json,training.json {'0' * 40}"
 
     def test_the_hub_adds_what_only_a_space_needs(self):
         """A `spaces` of ours could be another one than ZeroGPU's."""

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from zero_gpu_server import ZeroGpuServer
 from octhub import Segmenter
 from octhub.hub import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER
 from octhub.mask import read_mask
+from octhub.served import RECORDS
 from training.space_card import PinnedModel
 from training.space_files import space_files
 
@@ -33,9 +35,10 @@ def space(root):
         with HubServer() as hub:
             pins = []
             for repo_id, folder in (("owner/octnet", DEFAULT_CLASSIFIER), ("owner/unet", DEFAULT_SEGMENTER)):
-                names = "config.json", "model.safetensors", "README.md"
+                records = tuple(name for name in RECORDS if (root / folder / name).is_file())
+                names = "config.json", "model.safetensors", "README.md", *records
                 revision = hub.put(repo_id, {name: (root / folder / name).read_bytes() for name in names})
-                pins.append(PinnedModel(repo_id, revision))
+                pins.append(PinnedModel(repo_id, revision, records))
                 hub.put(repo_id, {"README.md": b"An empty repo."})  # what is served is the pin, not the newest
             space = Space(home)
             space.build(space_files(*pins, space_id=SPACE_ID), hub)
@@ -78,6 +81,9 @@ def test_requirements_pins_and_preloaded_files_are_enough(space, ask):
     assert not (space.app / "checkpoints").exists()
     with space.running() as url:
         ask(url)
+        page = urllib.request.urlopen(f"{url}/config").read().decode()  # with the About tab
+        assert "owner/octnet@" in page
+        assert "aren’t here" not in page
 
 
 def test_on_zero_gpu(space, ask, models, root):

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
+from octhub.datasets import FACTS
 from octhub.gallery import EXAMPLES
 from octhub.scan import IMAGE_SUFFIXES
-from training.card_tables import FACTS
 from training.masked_scans import SUBJECT
 from training.samples import EXTRAS, NAME, DataError, Sample, digest, oct2017, octdl, sha256
 from training.split import training_splits

@@ -15,7 +15,8 @@ from pathlib import Path
 import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from training.card_tables import cost_rows, data_rows
+from octhub.datasets import data_rows
+from training.card_tables import cost_rows
 from training.comparison_tables import tables
 
 TEMPLATES = Path(__file__).parent

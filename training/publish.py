@@ -27,6 +27,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from octhub import __version__
 from octhub.hub import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER
+from octhub.served import RECORDS
 from training import hub_upload, release_check
 from training.card import render_card
 from training.hub_upload import Plan
@@ -196,9 +197,10 @@ def pin(api: HfApi, source: str, command: str) -> PinnedModel:
         raise PublishError(f"{source} is not on the Hub; publish it first: {command}") from e
     if info.private or info.gated:
         raise PublishError(f"{source} is private or gated, and a Space has no token to load it with")
-    if missing := {CONFIG_NAME, SAFETENSORS_SINGLE_FILE} - {s.rfilename for s in info.siblings or []}:
+    files = {s.rfilename for s in info.siblings or []}
+    if missing := {CONFIG_NAME, SAFETENSORS_SINGLE_FILE} - files:
         raise PublishError(f"{source} has no {' and no '.join(sorted(missing))}, expected a checkpoint")
-    return PinnedModel(repo, info.sha)
+    return PinnedModel(repo, info.sha, tuple(name for name in RECORDS if name in files))
 
 
 def look(api: HfApi, release: Release, must: bool) -> Plan:

@@ -22,12 +22,16 @@ MAX_DESCRIPTION = 60
 class PinnedModel:
     """A checkpoint on the Hub at one commit, so that the Space goes on saying what it was tested to say.
 
+    Attributes:
+        records: those of octhub.served.RECORDS that the repo has at this commit; the Space's About tab reads them.
+
     Raises:
         ValueError: no "owner/name", or a revision that may move, such as a branch or a short hash.
     """
 
     repo_id: str
     revision: str
+    records: tuple[str, ...] = ()
 
     def __post_init__(self):
         try:
@@ -46,8 +50,12 @@ class PinnedModel:
 
     @property
     def preload(self) -> str:
-        """A line of preload_from_hub: what loading needs, which the Space's builder puts into the Hub cache."""
-        return f"{self.repo_id} {CONFIG_NAME},{SAFETENSORS_SINGLE_FILE} {self.revision}"
+        """A line of preload_from_hub: what the app reads, which the Space's builder puts into the Hub cache.
+
+        The builder fails for a file that the repo hasn't got.
+        """
+        files = CONFIG_NAME, SAFETENSORS_SINGLE_FILE, *self.records
+        return f"{self.repo_id} {','.join(files)} {self.revision}"
 
 
 def space_card(classifier: PinnedModel, segmenter: PinnedModel, root: Path, space_id: str | None = None) -> SpaceCard:
