@@ -222,7 +222,7 @@ class TestCommandLine:
 class TestElsewhere:
     def test_segment_tab_tells_a_doubt_until_the_next_scan(self):
         names, ids = ("a", "b"), Packed.of(np.zeros((40, 40), np.uint8))
-        case = replace(Case("noise.png"), answer=ids, doubt=doubt_html(NOT_BSCAN, "no layers"))
+        case = replace(Case("noise.png"), answer=ids, decision=NOT_BSCAN, reason="no layers")
         assert "No layers." in scores_of(case, names)
         assert "No layers." not in scores_of(replace(case.with_scan("scan.png"), answer=ids), names)
         compared = replace(case, mask=ids, mask_name="mask.png").with_scan("scan.png")

@@ -26,11 +26,11 @@ from scipy.special import softmax
 from tqdm import tqdm
 
 from octhub import OctNet, UNet, __version__
+from octhub.datasets import facts
 from octhub.scan import read_scan
 from octhub.unsure import UnsureRule
 from training.arguments import exit_status
 from training.card import write_card
-from training.card_tables import facts
 from training.decision_scores import NOVELTY_SCORE, STATISTICS_SCORE, Seen, auroc, candidates, fit_rule, look
 from training.evaluate import METRICS, read_metrics, write_metrics
 from training.made_up_images import SPOILT, made_up
