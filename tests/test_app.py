@@ -50,6 +50,8 @@ def assert_shows(page, path: Path, classifier, heatmap: bool | str = True) -> No
     page.locator("#classify-viewer .key", has_text=expected.heatmap_class).wait_for()
     label = page.locator("#classify-label")
     expect(label.locator("h2")).to_have_text(expected.label)
+    expect(page.locator("#classify-doubt .doubt")).to_have_count(1 if expected.reason else 0)
+    expect(label.locator("h2")).to_be_visible(visible=not expected.reason)
     for name, probability in expected.probabilities.items():
         expect(label).to_contain_text(name)
         expect(label).to_contain_text(f"{round(probability * 100)}%")
@@ -67,6 +69,18 @@ class TestPage:
         page = visit()
         upload(page, scans[name])
         assert_shows(page, scans[name], classifier)
+
+    def test_what_is_no_scan_is_told(self, visit, classifier, root, examples, tmp_path):
+        noise = tmp_path / "noise.png"
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 300), np.uint8)).save(noise)
+        page = visit()
+        upload(page, noise)
+        assert_shows(page, noise, classifier)
+        doubt = page.locator("#classify-doubt").inner_text()
+        assert "This does not look like an OCT B-scan" in doubt
+        assert classifier(noise).reason[1:] in doubt
+        pick(page, 0)  # and the doubt goes with the image
+        assert_shows(page, root / "examples" / examples[0]["file"], classifier)
 
     def test_one_scan_after_another(self, visit, scans, classifier, root, examples):
         page = visit()

@@ -21,6 +21,7 @@ from octhub.remote import _decided
 from octhub.scan import read_scan
 from octhub.tables import doubt_html
 from octhub.unsure import UnsureRule
+from segment_case import Case, Packed, scores_of
 from training.decision_scores import fit_rule
 from training.made_up_images import made_up
 
@@ -219,6 +220,14 @@ class TestCommandLine:
 
 
 class TestElsewhere:
+    def test_segment_tab_tells_a_doubt_until_the_next_scan(self):
+        names, ids = ("a", "b"), Packed.of(np.zeros((40, 40), np.uint8))
+        case = replace(Case("noise.png"), answer=ids, decision=NOT_BSCAN, reason="no layers")
+        assert "No layers." in scores_of(case, names)
+        assert "No layers." not in scores_of(replace(case.with_scan("scan.png"), answer=ids), names)
+        compared = replace(case, mask=ids, mask_name="mask.png").with_scan("scan.png")
+        assert "No layers." not in scores_of(replace(compared, answer=ids), names)
+
     def test_an_app_hands_its_decision_on(self):
         facts = {"label": "DME", "probabilities": {"DME": 1.0}}
         assert _decided(facts) == {}  # an app from before there were decisions

@@ -80,7 +80,7 @@ def render_card(checkpoint: Path, repo_id: str | None = None, space_id: str | No
         "evaluations": external_last(metrics["evaluations"]),
         "comparison": comparison,
         "tables": tables(comparison) if comparison else None,
-        "decision": records.get("decision"),
+        "decision": records.get("decision") if config["serving"].get("bscan") else None,
         "pictured_trained_nothing": audited_clean(metrics, "examples"),
         "data": data_rows(training, metrics),
         "cost": cost_rows(training, metrics),
