@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import json
+import re
 import sys
 import time
 import zipfile
@@ -153,7 +154,7 @@ class TestPage:
         page = many()
         add(page, [scans["scan.png"]] * 30)
         page.get_by_role("button", name="Run", exact=True).click()
-        page.locator(f"{STATUS} h2", has_text="Scan 3 of 30").wait_for()
+        page.locator(f"{STATUS} h2", has_text=re.compile(r"Scan ([3-9]|[12]\d) of 30")).wait_for()
         page.get_by_role("button", name="Cancel").click()
         page.locator(f"{STATUS} [role=alert]").get_by_text("It ended early: it was cancelled.").wait_for()
         page.get_by_role("button", name="Run", exact=True).wait_for()
@@ -166,7 +167,7 @@ class TestPage:
         busy, page = many(), visit()
         add(busy, [scans["deep.png"]] * 40)
         busy.get_by_role("button", name="Run", exact=True).click()
-        busy.locator(f"{STATUS} h2", has_text="Scan 2 of 40").wait_for()
+        busy.locator(f"{STATUS} h2", has_text=re.compile(r"Scan ([2-9]|[1-3]\d) of 40")).wait_for()
         page.locator(".scan-file:visible input[type=file]").set_input_files(scans["scan.png"])
         page.locator("#classify-viewer figcaption b", has_text="scan.png").wait_for()
         assert busy.get_by_role("button", name="Cancel").is_visible()  # it still runs

@@ -254,8 +254,10 @@ def test_space_is_published_with_pinned_models(publish, hub):
     front = yaml.safe_load(space.head.files["README.md"].decode().split("---")[1])
     assert front["sdk"] == "gradio"
     assert front["models"] == [CLASSIFIER, SEGMENTER]
-    read = {name: "config.json,model.safetensors,metrics.json,training.json" for name in pins}
-    read[SEGMENTER] += ",comparison.json"  # the classifier's repo has none, and the builder would fail for it
+    read = {CLASSIFIER: "", SEGMENTER: "comparison.json,"}  # the builder would fail for a file that isn't there
+    read = {
+        n: f"config.json,model.safetensors,metrics.json,training.json,{its}decision.json" for n, its in read.items()
+    }
     assert front["preload_from_hub"] == [f"{name} {read[name]} {sha}" for name, sha in pins.items()]
     models = json.loads(space.head.files["models.json"])
     assert models == {"classifier": f"{CLASSIFIER}@{pins[CLASSIFIER]}", "segmenter": f"{SEGMENTER}@{pins[SEGMENTER]}"}

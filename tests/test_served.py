@@ -10,7 +10,7 @@ from hub_server import HubServer
 
 from octhub import Classifier, OctNet, Segmenter, ServingConfig
 from octhub.hub import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER, locate
-from octhub.served import COMPARISON, METRICS, RECORDS, TRAINING, app_facts, served
+from octhub.served import COMPARISON, DECISION, METRICS, RECORDS, TRAINING, app_facts, served
 
 REPO = "owner/octnet"
 
@@ -117,7 +117,7 @@ class TestHub:
         hub.put(REPO, files | {METRICS: b"{}", TRAINING: b"newer"})
         found = client.served("OctNet", f"{REPO}@{commit}")
         assert found["records"] == [METRICS, TRAINING]
-        assert found["absent"] == {COMPARISON: "not in this repo"}
+        assert found["absent"] == {COMPARISON: "not in this repo", DECISION: "not in this repo"}
         assert found["facts"]["revision"] == commit
         assert found["facts"]["source"] == f"{REPO}@{commit}"
         assert found["page"] == f"https://huggingface.co/{REPO}/tree/{commit}"
