@@ -79,8 +79,9 @@ def classify_api(
             opacity: Opacity of the heatmap in the picture, in per cent.
 
         Returns:
-            JSON with the likeliest label, the decision (that label, "unsure" or "not an OCT B-scan") and the reason why
-            it isn't the label, every class's calibrated probability, the heatmap's class and where they came from
+            JSON with the likeliest label
+            the decision (that label, "unsure" or "not an OCT B-scan") and the reason why it isn't the label
+            every class's calibrated probability, the heatmap's class and where they came from
             and the scan with the heatmap laid over it, a PNG at the scan's own size.
         """
         if image is None:

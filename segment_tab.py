@@ -204,8 +204,9 @@ def segment_api(
             lateral_um: Size of a pixel across the retina in µm.
 
         Returns:
-            JSON with the decision ("outlined" or "not an OCT B-scan") and the reason why it is none, areas, a row for
-            each class in the order of the class ids, scores and where they came from
+            JSON with the decision ("outlined" or "not an OCT B-scan") and the reason why it is none
+            areas, a row for each class in the order of the class ids
+            scores and where they came from
             class ids as a PNG at the scan's own size
             the classes in colour over the scan, a PNG
             and the address of the figures as CSV.
