@@ -44,7 +44,7 @@ THEME = gr.themes.Base(
     button_primary_background_fill="*primary_700",
     button_primary_background_fill_hover="*primary_800",
     button_primary_background_fill_dark="*primary_700",
-    button_primary_background_fill_hover_dark="*primary_600",
+    button_primary_background_fill_hover_dark="*primary_800",
     link_text_color="*primary_700",
     link_text_color_visited="*primary_700",
     link_text_color_dark="*primary_300",
@@ -70,7 +70,8 @@ def footer_html(examples: Sequence[Example]) -> str:
     """Where uploads go and where the examples come from."""
     credits = "; ".join(sorted({f"{e.source}, {e.licence}" for e in examples}))
     return f"""
-<footer class="colophon"><p>What you add is used for your answer only and deleted from the server within half an hour.
+<footer class="colophon"><p>What you add is used for your answer only and deleted from the server within half an hour;
+the results of many scans half an hour after their run.
 {f"Example scans: {escape(credits)}." if credits else ""}</p></footer>"""
 
 

@@ -139,17 +139,21 @@ def status_html(step: Step) -> str:
     """Where a run is, or how it ended."""
     done = len(step.rows)
     if step.now:
-        return f"""<section class="figures status" role="status"><h2>Scan {done + 1} of {step.total}</h2>
-<progress max="{step.total}" value="{done}"></progress><p>{escape(step.now)}</p></section>"""
+        return f"""<section class="figures status"><h2>Scan {done + 1} of {step.total}</h2>
+<progress aria-label="Scans done" max="{step.total}" value="{done}"></progress><p>{escape(step.now)}</p></section>"""
     title = f"{done} of {step.total} scans" if step.ended else f"{done} {'scans' if done != 1 else 'scan'}"
     title += f", {step.bad} could not be read" if step.bad else ""
     notes = [f"It ended early: {step.ended}."] if step.ended else []
     if step.passed_over:
         plural = "s were" if step.passed_over > 1 else " was"
         notes.append(f"{step.passed_over} other file{plural} passed over in the ZIPs.")
-    notes.append("The results are yours to download for the next half hour, then they are deleted.")
+    notes.append("The results are yours to download for the next 25 minutes, then they are deleted.")
     return f"""<section class="figures status" role="{"alert" if step.ended else "status"}"><h2>{title}</h2>
 <p>{escape(" ".join(notes))}</p></section>"""
+
+
+REGION = 'tabindex="0" role="region" aria-label="Answers"'
+"""What scrolls has to be reached by the keyboard, too."""
 
 
 def table_html(order: Order, step: Step) -> str:
@@ -163,7 +167,9 @@ def table_html(order: Order, step: Step) -> str:
     heads += [(name.capitalize(), "") for name in areas]
     head = "".join(f'<th scope="col" class="{kind}">{escape(name)}</th>' for name, kind in heads)
     rows = "".join(_row_html(row, classes, areas, len(heads)) for row in step.rows)
-    return f'<section class="figures many"><div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}'
+    return (
+        f'<section class="figures many"><div class="scroll" {REGION}><table><thead><tr>{head}</tr></thead><tbody>{rows}'
+    )
 
 
 def _row_html(row: dict[str, Any], classes: Sequence[str], areas: Sequence[str], width: int) -> str:

@@ -1,8 +1,10 @@
 """The demo's Many scans tab: a table of what many scans show, which fills as the answers come, and a ZIP of results."""
 
+import os
 import secrets
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -18,12 +20,14 @@ from segment_case import scale_of
 from tabs import KEEP_SECONDS, download_path, on_gpu, uploads_only
 
 BATCH = {"concurrency_id": "many", "concurrency_limit": 1}
-"""One run at a time, in a group of its own: between its scans, visitors of the other tabs have their turn."""
+"""One run at a time, in a group of its own, beside which visitors of the other tabs have their turn."""
 
 CLASSIFY, SEGMENT = "Classify", "Segment"
 """What can be wanted of many scans."""
 
 RESULTS = "octhub-results.zip"
+
+TOKEN_BYTES = 8
 
 FORGOTTEN = 1000
 """Runs that may be ended before their turn; beyond that, all those are remembered no more."""
@@ -60,13 +64,13 @@ class Bench:
         """Steps, and with the last one the path of the results. Raises BatchError."""
         path = download_path(self.zip_file, RESULTS)
 
-        started = time.monotonic()
+        added = oldest(files)
 
         def stop() -> str:
             if token and token in self.ended:
                 return "it was cancelled"
-            late = time.monotonic() - started > KEEP_SECONDS
-            return f"a run has {KEEP_SECONDS // 60} minutes, since what you add is kept no longer" if late else ""
+            late = time.time() - added > KEEP_SECONDS
+            return f"what you add is kept for {KEEP_SECONDS // 60} minutes, and they are over" if late else ""
 
         try:
             for step in steps(files, order, self.ask, path, stop):
@@ -76,9 +80,26 @@ class Bench:
 
     def end(self, token: str) -> None:
         """Have a run end after the scan at work."""
+        if len(token) != 2 * TOKEN_BYTES:  # none that a page was given
+            return
         if len(self.ended) > FORGOTTEN:
             self.ended.clear()
         self.ended.add(token)
+
+
+def oldest(files: Sequence[str]) -> float:
+    """When the first of the files was added, in seconds since the epoch: they are deleted one by one.
+
+    Raises:
+        BatchError: one was deleted already.
+    """
+    added = time.time()
+    for file in files:
+        try:
+            added = min(added, os.stat(file).st_ctime)
+        except FileNotFoundError as e:
+            raise BatchError(f"{Path(file).name} was deleted from the server, as all uploads are: add it again") from e
+    return added
 
 
 def many_tab(classifier: Classifier, segmenter: Segmenter | None) -> None:
@@ -114,7 +135,7 @@ def many_tab(classifier: Classifier, segmenter: Segmenter | None) -> None:
 
     def begin():
         waiting = note_html("Waiting for a turn", "One run at a time: yours starts when those before it have ended.")
-        return secrets.token_hex(8), gr.Button(visible=False), gr.Button(visible=True), waiting, *nothing()
+        return secrets.token_hex(TOKEN_BYTES), gr.Button(visible=False), gr.Button(visible=True), waiting, *nothing()
 
     def run(files: list[str] | None, chosen: list[str], axial: str, lateral: str, token: str):
         order = None
@@ -129,6 +150,10 @@ def many_tab(classifier: Classifier, segmenter: Segmenter | None) -> None:
         except ValueError as e:
             problem = note_html("These scans can't be used" if order else "This can't be run", str(e), "alert")
             yield problem, *nothing()
+        except Exception:
+            text = "Something went wrong on the server, and what had been answered is lost. Please run it again."
+            yield note_html("The run failed", text, "alert"), *nothing()
+            raise
 
     def over():
         return gr.Button(visible=True), gr.Button("Cancel", interactive=True, visible=False)

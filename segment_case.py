@@ -13,17 +13,18 @@ from octhub import MaskError, Segmentation, read_scan
 from octhub.mask import read_mask
 from octhub.mask_render import label_png
 from octhub.mask_viewer import legend_html, mask_viewer_html
-from octhub.measure import Measurement, Scale, measure
+from octhub.measure import LARGEST, SMALLEST, Measurement, Scale, measure
 from octhub.metrics import SegmentationScore
 from octhub.profile_plot import profile_html
 from octhub.provenance import columns
+from octhub.results import decided
 from octhub.tables import areas_html, csv_text, doubt_html, note_html, record_json, score_html
 from octhub.viewer import copy_link_html, message_html, stem
 
 
 @dataclass(frozen=True)
 class Packed:
-    """Class ids, small enough to keep for every visitor."""
+    """A map of 8 bits, such as class ids or a heatmap, small enough to keep for every visitor."""
 
     shape: tuple[int, int]
     data: bytes
@@ -106,7 +107,9 @@ def scale_of(axial: float | str | None, lateral: float | str | None) -> Scale | 
     try:
         return Scale(*map(float, given))
     except ValueError:
-        raise ValueError(f"a pixel of {axial} × {lateral} µm, expected two numbers above 0") from None
+        raise ValueError(
+            f"a pixel of {axial} × {lateral} µm, expected two numbers from {SMALLEST:g} to {LARGEST:g}"
+        ) from None
 
 
 def viewer_of(case: Case, names: Sequence[str]) -> str:
@@ -145,12 +148,12 @@ def facts_of(
     scale: Scale | None,
     score: SegmentationScore | None,
     mask_name: str,
-    decided: dict[str, str],
+    said: dict[str, str],
     provenance: dict[str, Any],
 ) -> dict[str, Any]:
     """What was decided and measured and how it was scored as JSON, for the API and to save."""
     return {
-        **decided,
+        **said,
         "areas": [asdict(m) for m in rows],
         "scale": None if scale is None else {"axial_um": scale.axial, "lateral_um": scale.lateral},
         "mask": None if score is None else mask_name,
@@ -182,8 +185,7 @@ def areas_of(case: Case, names: Sequence[str], axial: float | str | None, latera
         problem = str(e)
     rows = measure(mask, names, scale)
     score = Segmentation(mask, names).score(case.mask.ids()) if case.compared else None
-    decided = {"decision": case.decision, "reason": case.reason}
-    facts = facts_of(rows, scale, score, case.mask_name, decided, case.provenance)
+    facts = facts_of(rows, scale, score, case.mask_name, decided(case), case.provenance)
     files = {
         "Labels (PNG)": (f"{stem(case.name)}-labels.png", label_png(mask, names)),
         "Table (CSV)": (f"{stem(case.name)}-areas.csv", csv_text(rows, score, columns(case.provenance)).encode()),

@@ -64,7 +64,8 @@ def about_html(
 
 PRIVACY = """
 <section><h2>Your scans</h2><ul>
-<li>What you add is used for your answer only, and deleted from the server within half an hour.</li>
+<li>What you add is used for your answer only, and deleted from the server within half an hour. The ZIP of results of
+many scans is deleted half an hour after their run.</li>
 <li>It trains nothing, the app sends it to no other service, and your browser keeps no history of it.</li>
 <li>Still, add only scans without names or other personal data, and only those that you may share: on a public site the
 server isn’t yours. On your own machine the app needs no network.</li></ul></section>"""

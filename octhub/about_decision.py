@@ -1,6 +1,6 @@
 """What the About page says of when a model doesn't answer, from the record that training.measure_decision writes."""
 
-from octhub.about_parts import record
+from octhub.about_parts import Absent, record
 from octhub.markup import Html, bullets, count, decimal, listed, percent, table
 from octhub.served import DECISION, Served
 
@@ -17,6 +17,8 @@ def kinds(model: Served) -> Html:
     if model.serving.bscan is None:
         return Html("")
     found = record(model, DECISION)["bscan"]
+    if found["limit"] != model.serving.bscan.limit:
+        raise Absent(f"{DECISION} is of another limit than what is served")
     heads = ["Kind", "Images", "AUROC", "Refused"]
     rows = [[k["kind"], count(k["images"]), decimal(k["auroc"]), percent(k["refused"], 1)] for k in found["kinds"]]
     spoilt = listed([f"{row['what']} {percent(row['refused'], 1)}" for row in found["spoilt"]])
@@ -34,6 +36,9 @@ def abstentions(model: Served) -> Html:
     if model.serving.unsure is None:
         return Html("")
     found = record(model, DECISION)
+    rule = model.serving.unsure
+    if (found["unsure"]["probability"], found["unsure"]["novelty"]) != (rule.probability, rule.novelty):
+        raise Absent(f"{DECISION} is of other limits than what is served")
     usual = found["counts"]
     heads = ["Score", *(f"{what} ({usual[k]['strange']} / {usual[k]['usual']})" for k, what in GROUPS.items())]
     rows = [[row["score"], *(decimal(row[k]) for k in GROUPS)] for row in found["compared"]]
@@ -44,7 +49,8 @@ def abstentions(model: Served) -> Html:
         for r in found["refused"]
     ]
     note = (
-        "It is unsure below a least probability, and for scans whose features are far from every training scan’s. "
+        "It is unsure below a least probability, and for scans whose features are far from those of all "
+        f"{count(found['unsure']['remembered'])} training scans that it remembers. "
         "Another device’s scans are far, too: much of what tells OCTDL’s other diseases from OCT2017 is the device."
     )
     return Html(scores + table("Scans that get no answer", heads, rows, wide=True) + bullets([note]))

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from octhub.results import is_result
-from octhub.safe_path import apart, key, safe_path
+from octhub.safe_path import apart, safe_path
 from octhub.scan import IMAGE_SUFFIXES, MAX_BYTES, ScanError
 
 MAX_MEMBERS = 5000
@@ -91,7 +91,7 @@ class Archive:
         if len(infos) > MAX_MEMBERS:
             raise ArchiveError(f"{name}: a ZIP with {len(infos)} entries, expected at most {MAX_MEMBERS}")
         self._check_apart(infos)
-        taken = set()
+        taken: dict[str, int] = {}
         for info in infos:
             self._sort(info, taken)
         total = sum(m.info.file_size for m in self.members if not m.problem)
@@ -128,7 +128,7 @@ class Archive:
                 raise ArchiveError(f"{self.name}: a ZIP whose entries overlap, expected each to have its own bytes")
             end = info.header_offset + HEADER + info.compress_size
 
-    def _sort(self, info: zipfile.ZipInfo, taken: set[str]) -> None:
+    def _sort(self, info: zipfile.ZipInfo, taken: dict[str, int]) -> None:
         """Put an entry among the members or what is passed over, or forget it."""
         name = _name_of(info)
         parts = re.split(r"[/\\]", name)
@@ -143,7 +143,6 @@ class Archive:
             self.passed_over.append(label)
             return
         label = apart(label, taken)
-        taken.add(key(label))
         self.members.append(Member(label, problem or _unusable(info, label), info))
 
 

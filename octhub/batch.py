@@ -86,11 +86,10 @@ def intake(files: Sequence[str | Path], reserved: Iterable[str] = ()) -> Iterato
     Raises:
         BatchError: no scans, or more than MAX_SCANS or MAX_ARCHIVES.
     """
-    batch, taken = Intake(), {key(PurePosixPath(name)) for name in reserved}
+    batch, taken = Intake(), {key(PurePosixPath(name)): 1 for name in reserved}
 
     def unlike(path: PurePosixPath) -> PurePosixPath:
         path = apart(path, taken)
-        taken.add(key(path))
         return path
 
     with ExitStack() as stack:

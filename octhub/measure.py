@@ -1,6 +1,5 @@
 """What a mask measures: each class's area, thickness and number of regions, for tables, CSV files and the API."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +7,9 @@ import cv2
 import numpy as np
 
 from octhub.mask import UNKNOWN, checked_ids
+
+SMALLEST, LARGEST = 1e-3, 1e4
+"""µm that a pixel may measure: no OCT resolves a nanometre, and no scan's pixel has a centimetre."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,9 @@ class Scale:
     lateral: float
 
     def __post_init__(self):
-        if not all(math.isfinite(side) and side > 0 for side in (self.axial, self.lateral)):
-            raise ValueError(f"a pixel of {self.axial} × {self.lateral} µm, expected finite numbers above 0")
+        if not all(SMALLEST <= side <= LARGEST for side in (self.axial, self.lateral)):
+            expected = f"expected numbers from {SMALLEST:g} to {LARGEST:g}"
+            raise ValueError(f"a pixel of {self.axial} × {self.lateral} µm, {expected}")
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,17 @@ import numpy as np
 from octhub.mask import UNKNOWN, checked_ids
 from octhub.mask_render import class_colours, is_background
 from octhub.measure import Scale, thickness_profile
+from octhub.tables import note_html
 
 RETINA = "whole retina"
 """What the sum of all tissue and fluid is called."""
 
 TICKS = 3
 """About how many lines an axis has."""
+
+
+MAX_COLUMNS = 10_000
+"""Of a plot: each column is a point of every line, and a row of the CSV that travels with the page."""
 
 
 def profiles(mask: np.ndarray, class_names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -81,6 +86,9 @@ def profile_html(
         truth: (H, W) uint8 class ids, the expert's: a dashed line of the class that is singled out.
     """
     height, width = mask.shape
+    if width > MAX_COLUMNS:
+        text = f"A scan of {width:,} columns is too wide for a plot, expected at most {MAX_COLUMNS:,}."
+        return note_html("Thickness along the scan", text)
     found = profiles(mask, class_names)
     expert = {} if truth is None else profiles(truth, class_names)
     ids = {name: id for id, name in enumerate(class_names)}

@@ -90,5 +90,9 @@ def model_facts(predictor: "Classifier | Segmenter") -> dict[str, Any]:
         "architecture": type(model).__name__,
         "preprocessing": {key: getattr(serving, key) for key in preprocessing},
         "temperature": serving.temperature,
+        "limits": {
+            "bscan": serving.bscan and serving.bscan.limit,
+            "unsure": serving.unsure and asdict(serving.unsure),
+        },
         "class_names": serving.class_names,
     }

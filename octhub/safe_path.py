@@ -2,7 +2,6 @@
 
 import re
 import unicodedata
-from collections.abc import Container
 from pathlib import PurePosixPath
 
 LONGEST, DEEPEST = 100, 8
@@ -28,12 +27,20 @@ def safe_path(name: str) -> PurePosixPath:
     return PurePosixPath(*map(_safe, parts[-DEEPEST:] or [""]))
 
 
-def apart(path: PurePosixPath, taken: Container[str]) -> PurePosixPath:
-    """The path, or with a number before its suffix if its `key` is taken already."""
-    stem, suffix, number, found = path.stem, path.suffix, 1, path
+def apart(path: PurePosixPath, taken: dict[str, int]) -> PurePosixPath:
+    """The path, or with a number before its suffix if its `key` is taken already. Now it is.
+
+    Args:
+        taken: key → the number that the last path of this name got, so that thousands of one name take no longer than
+            as many of different ones.
+    """
+    name, found = key(path), path
+    number = taken.get(name, 0)
     while key(found) in taken:
         number += 1
-        found = path.with_name(f"{stem} ({number}){suffix}")
+        found = path.with_name(f"{path.stem} ({number}){path.suffix}")
+    taken[key(found)] = 1
+    taken[name] = max(number, 1)
     return found
 
 

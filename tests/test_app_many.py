@@ -4,16 +4,20 @@ import base64
 import csv
 import io
 import json
+import os
 import re
+import shutil
 import sys
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from app_fixtures import ABSENT, assert_came_from
 
+from octhub.batch import BatchError
 from octhub.mask import read_mask
 from octhub.measure import Scale, measure
 
@@ -325,6 +329,22 @@ class TestInProcess:
         *_, (facts, path) = running
         assert facts["table"] == []
         assert Path(path).exists()
+
+    def test_the_time_of_a_run_counts_from_its_oldest_upload(self, app, classifier, scans, monkeypatch, tmp_path):
+        app().build_demo(classifier)
+        many_tab = sys.modules["many_tab"]
+        files = [str(shutil.copy(scans["scan.png"], tmp_path / name)) for name in ("old.png", "new.png")]
+        real = os.stat
+        aged = SimpleNamespace(st_ctime=time.time() - 1200)
+        monkeypatch.setattr(
+            many_tab.os, "stat", lambda f, **how: aged if str(f).endswith("old.png") else real(f, **how)
+        )
+        assert many_tab.oldest(files) == aged.st_ctime
+        assert time.time() - many_tab.oldest(files[1:]) < 60
+        monkeypatch.undo()
+        Path(files[0]).unlink()
+        with pytest.raises(BatchError, match=r"old\.png was deleted from the server, .* add it again"):
+            many_tab.oldest(files)
 
     def test_uploads_and_results_are_swept(self, app, classifier, segmenter, brought, monkeypatch, tmp_path):
         from gradio.route_utils import delete_files_created_by_app

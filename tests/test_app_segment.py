@@ -283,7 +283,7 @@ class TestPage:
         page.get_by_label("Axial").fill("3,5")
         page.get_by_text("the lateral size of a pixel is missing").wait_for()
         page.get_by_label("Lateral").fill("0")
-        page.get_by_text("expected two numbers above 0").wait_for()
+        page.get_by_text("expected two numbers from 0.001 to 10000").wait_for()
         page.get_by_label("Lateral").fill("11")
         page.get_by_text("At 3.5 µm (axial) × 11 µm (lateral) per pixel.").wait_for()
         measured = measure(answer.mask, CLASS_NAMES, Scale(3.5, 11))
@@ -378,7 +378,7 @@ class TestApi:
             ("small.png", {}, "small.png: 200 × 100 pixels, expected 512 × 450"),
             ("strange.png", {}, "strange.png: id 77 without a class"),
             (None, {"axial_um": 3}, "the lateral size of a pixel is missing"),
-            (None, {"axial_um": 3, "lateral_um": -1}, "expected two numbers above 0"),
+            (None, {"axial_um": 3, "lateral_um": -1}, "expected two numbers from 0.001 to 10000"),
         ],
     )
     def test_bad_input_reaches_the_client_as_a_message(self, client, scans, masks, mask, options, message):

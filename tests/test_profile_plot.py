@@ -10,7 +10,7 @@ import pytest
 from octhub.mask import UNKNOWN
 from octhub.mask_render import class_colours
 from octhub.measure import Scale
-from octhub.profile_plot import RETINA, path, profile_csv, profile_html, profiles, ticks
+from octhub.profile_plot import MAX_COLUMNS, RETINA, path, profile_csv, profile_html, profiles, ticks
 
 NAMES = ("above retina", "NFL", "a <b>, c", "below retina", "fluid")
 U = UNKNOWN
@@ -23,6 +23,18 @@ MASK = np.array(
     ],
     np.uint8,
 )
+
+
+def test_too_wide_a_scan_has_no_plot():
+    assert "<svg" in profile_html(np.zeros((2, MAX_COLUMNS), np.uint8), NAMES)
+    html = profile_html(np.zeros((2, MAX_COLUMNS + 1), np.uint8), NAMES)
+    assert "A scan of 10,001 columns is too wide for a plot, expected at most 10,000." in html
+    assert len(html) < 500
+
+
+@pytest.mark.parametrize("side", [1e-3, 1e4])
+def test_extreme_scales(side):
+    assert "<svg" in profile_html(MASK, NAMES, Scale(side, side))
 
 
 def test_by_hand():

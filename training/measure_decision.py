@@ -172,7 +172,7 @@ def measure(args: argparse.Namespace) -> None:
     if args.segmenter:
         segmenter = UNet.from_pretrained(args.segmenter)
         segmenter.set_serving(replace(segmenter.serving, bscan=rule))
-        least = [{k: v for k, v in row.items() if k not in ("unsure", "refused")} for row in refused]
+        least = [{k: v for k, v in row.items() if k not in ("unsure", "all")} for row in refused]
         served = [row for row in compared if row["score"] == STATISTICS_SCORE]
         served = [{k: row[k] for k in ("score", OTHERS)} for row in served]
         counts = {OTHERS: record["counts"][OTHERS]}
