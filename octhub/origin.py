@@ -48,7 +48,7 @@ class Origin:
     def find(self, names: Sequence[str]) -> tuple[dict[str, Path], dict[str, str]]:
         """Files that a checkpoint may have or not, of the very commit that was loaded.
 
-        After a download that failed, the Hub isn't asked for the rest.
+        After a download that failed, the Hub isn't asked for the rest; what was downloaded before is still found.
 
         Returns:
             Name → path of those that are there, and name → why not of the others.
@@ -57,17 +57,17 @@ class Origin:
             found = {name: self.folder / name for name in names if (self.folder / name).is_file()}
             return found, {name: "not in this folder" for name in names if name not in found}
         found, absent = {}, {}
-        commit = HubSource(self.repo.repo_id, self.commit)
+        commit, how = HubSource(self.repo.repo_id, self.commit), self._kwargs()
         for name in names:
             try:
-                found[name] = download(commit, (name,), **self._kwargs()) / name
+                found[name] = download(commit, (name,), **how) / name
             except DownloadError as e:
                 lacking = isinstance(e.__cause__, EntryNotFoundError)
                 if lacking and not isinstance(e.__cause__, LocalEntryNotFoundError):
                     absent[name] = "not in this repo"
                     continue
-                absent |= {left: "out of reach: the download failed" for left in names if left not in {*found, *absent}}
-                break
+                absent[name] = "out of reach: the download failed"
+                how["local_files_only"] = True
         return found, absent
 
     def _kwargs(self) -> dict[str, object]:

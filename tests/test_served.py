@@ -141,6 +141,17 @@ class TestHub:
         assert found["absent"] == dict.fromkeys(RECORDS, "out of reach: the download failed")
         assert not [line for line in hub.transcript if TRAINING in line or COMPARISON in line]
 
+    def test_what_was_preloaded_is_found_behind_what_was_not(self, client, hub, files):
+        """As on a Space: its builder fetches the files that there are, and asks for no other."""
+        commit = hub.put(REPO, files | {DECISION: b"{}"})
+        client.served("OctNet", f"{REPO}@{commit}")
+        for memory in (client.home / "hub").rglob(".no_exist"):
+            shutil.rmtree(memory)
+        hub.fault("refuse", ".json", times=0)
+        found = client.served("OctNet", f"{REPO}@{commit}")
+        assert set(found["records"]) == {METRICS, TRAINING, DECISION}
+        assert found["absent"] == {COMPARISON: "out of reach: the download failed"}
+
     def test_a_damaged_download_is_not_used(self, client, hub, files):
         hub.put(REPO, files)
         hub.fault("corrupt", METRICS, times=0)
