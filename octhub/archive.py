@@ -60,6 +60,11 @@ class ArchiveError(ScanError):
     """An archive or a member that can't be used; the message names both, what was found and what was expected."""
 
 
+def refuse(error: ScanError) -> bytes:
+    """Raise why an archive can't be used: what reads its bytes, where those who read scans one by one come to it."""
+    raise error
+
+
 @dataclass(frozen=True)
 class Member:
     """A scan in an archive, or what might have been one.

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from octhub.archive import is_archive, open_archive
+from octhub.archive import is_archive, open_archive, refuse
 from octhub.measure import Measurement, Scale, measure
 from octhub.predict import Classification, Segmentation
 from octhub.provenance import Input, read_input
@@ -106,7 +106,7 @@ def intake(files: Sequence[str | Path], reserved: Iterable[str] = ()) -> Iterato
                 try:
                     archive = stack.enter_context(open_archive(file, str(label)))
                 except ScanError as e:
-                    batch.items.append(Item(str(unlike(label)), partial(_refuse, e)))
+                    batch.items.append(Item(str(unlike(label)), partial(refuse, e)))
                     continue
                 folder = unlike(PurePosixPath(label.stem))
                 batch.items += (Item(str(folder / m.label), partial(archive.read, m)) for m in archive.members)
@@ -148,7 +148,3 @@ def _answer(item: Item, ask, keep, scale: Scale | None) -> Answer:
         return Answer(item.name, given, classified)
     areas = measure(segmentation.mask, segmentation.class_names, scale)
     return Answer(item.name, given, classified, areas, segmentation.decision, segmentation.reason)
-
-
-def _refuse(error: ScanError) -> bytes:
-    raise error

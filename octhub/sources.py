@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from octhub.archive import ArchiveError, is_archive, open_archive
+from octhub.archive import ArchiveError, is_archive, open_archive, refuse
 from octhub.results import is_result
 from octhub.scan import IMAGE_SUFFIXES, read_bytes
 
@@ -24,14 +24,10 @@ def open_scans(paths: Iterable[Path], stack: ExitStack) -> Iterator[tuple[Path, 
         try:
             archive = stack.enter_context(open_archive(file, str(file)))
         except ArchiveError as e:
-            yield file, partial(_refuse, e)
+            yield file, partial(refuse, e)
             continue
         for member in archive.members:
             yield file / member.label, partial(archive.read, member)
-
-
-def _refuse(error: Exception) -> bytes:
-    raise error
 
 
 def find_scans(paths: Iterable[Path]) -> Iterable[Path]:
