@@ -8,6 +8,7 @@ torch's weights_only, and the rest is safetensors and JSON.
 import json
 import shutil
 from pathlib import Path
+from pickle import UnpicklingError
 
 from accelerate import Accelerator
 from safetensors import SafetensorError
@@ -82,8 +83,11 @@ def load_state(accelerator: Accelerator, state: Path, average: nn.Module) -> dic
         RunError: the state isn't what was written.
     """
     check_state(state)
-    accelerator.load_state(str(state))
-    load_model(average, str(state / EMA))
+    try:
+        accelerator.load_state(str(state))
+        load_model(average, str(state / EMA))
+    except (OSError, RuntimeError, UnpicklingError, SafetensorError) as e:
+        raise RunError(f"{state}: can't be loaded ({str(e).splitlines()[0].rstrip(':')})") from e
     return json.loads((state / PROGRESS).read_text(encoding="utf-8"))
 
 
