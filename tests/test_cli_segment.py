@@ -52,8 +52,8 @@ def scans(tmp_path) -> Path:
     return tmp_path / "scans"
 
 
-def table(folder: Path) -> list[dict]:
-    with (folder / AREAS).open(newline="", encoding="utf-8") as f:
+def table(folder: Path, name: str = AREAS) -> list[dict]:
+    with (folder / name).open(newline="", encoding="utf-8") as f:
         return list(csv.DictReader(f))
 
 
@@ -200,7 +200,7 @@ def test_rows_are_there_while_the_rest_still_runs(run, scans, tmp_path, monkeypa
     seen, ask = [], Segmenter.__call__
 
     def spy(self, scan):
-        seen.append(len(table(tmp_path / "out")))
+        seen.append(len(table(tmp_path / "out", "areas.csv.partial")))
         return ask(self, scan)
 
     monkeypatch.setattr(Segmenter, "__call__", spy)
