@@ -1,7 +1,7 @@
 """Folders: `python -m benchmarks.folders`.
 
-Scans a second of `octhub classify` and `segment`, files in and tables out, in turns with the bare model at its best batch
-on inputs that are ready in memory; and whether the memory stays flat.
+Scans a second of `octhub classify` and `segment`, files in and tables out, in turns with the bare model at its best
+batch on inputs that are ready in memory; and whether the memory stays flat.
 """
 
 import argparse
