@@ -8,10 +8,10 @@ under noise, and the models' speed is measured in turns. A run that was interrup
 import argparse
 import json
 import sys
-import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import nn
 from tqdm import tqdm
 
+from benchmarks.side_by_side import in_turns
 from octhub.metrics import spread
 from octhub.predict import Segmenter
 from octhub.scan import read_scan
@@ -186,24 +187,8 @@ def time_in_turns(models: dict[str, nn.Module], scan: MaskedScan, rounds: int) -
     """
     pixels = read_scan(scan.image)
     segmenters = {name: Segmenter(model, "cpu") for name, model in models.items()}
-    taken: dict[str, list[float]] = {name: [] for name in models}
-    names = list(models)
-    for turn in range(rounds + 2):
-        for name in (names := names[1:] + names[:1]):
-            started = time.perf_counter()
-            segmenters[name](pixels)
-            if turn >= 2:  # the first two warm up
-                taken[name].append(time.perf_counter() - started)
-    reference = taken[next(iter(models))]
-    quartile = rounds // 4
-    return {
-        name: {
-            "seconds": median(values),
-            "quartiles": [sorted(values)[quartile], sorted(values)[-1 - quartile]],
-            "ratio": median(a / b for a, b in zip(values, reference, strict=True)),
-        }
-        for name, values in taken.items()
-    }
+    turns = in_turns({name: partial(segmenter, pixels) for name, segmenter in segmenters.items()}, rounds)
+    return {name: {k: t.as_dict()[k] for k in ("seconds", "quartiles", "ratio")} for name, t in turns.items()}
 
 
 if __name__ == "__main__":
