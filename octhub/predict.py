@@ -1,6 +1,5 @@
 """The one way to run a model on a scan: app, API, command line and Python all come through here."""
 
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from torch import nn
 
 from octhub.decision import NOT_BSCAN, OUTLINED, decide, not_bscan
 from octhub.device import pick_device
-from octhub.explain import grad_cam
+from octhub.explain import heatmaps
 from octhub.hub import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER, CheckpointError
 from octhub.mask import UNKNOWN, read_mask
 from octhub.metrics import SegmentationScore
@@ -58,9 +57,8 @@ class Classifier:
         if model.serving is None:
             raise CheckpointError("the model has no serving configuration (size, normalisation, class names)")
         self.device = pick_device(device)
-        self.model = model.to(self.device).eval().requires_grad_(False)
+        self.model = model.to(self.device, memory_format=torch.channels_last).eval().requires_grad_(False)
         self.serving = model.serving
-        self._lock = threading.Lock()  # Grad-CAM hooks the model while it works
 
     @classmethod
     def from_pretrained(
@@ -88,14 +86,15 @@ class Classifier:
             raise ValueError(f"heatmap class {heatmap!r}, expected one of {', '.join(self.class_names)}")
         pixels = read_scan(scan)
         input, box = preprocess(pixels, self.serving)
-        input = input[None].to(self.device)
-        with self._lock:
-            with torch.inference_mode():
-                features = self.model.features(input)
-                logits, novelty = self.model.mlp(features), self.model.novelty(features)
+        input = input[None].to(self.device, memory_format=torch.channels_last)
+        with torch.inference_mode():
+            activation = self.model.activation(input)
+            features = self.model.pooled(activation)
+            logits, novelty = self.model.mlp(features), self.model.novelty(features)
+            shown = self.class_names.index(heatmap) if isinstance(heatmap, str) else int(logits.argmax())
             if heatmap:
-                wanted = self.class_names.index(heatmap) if isinstance(heatmap, str) else int(logits.argmax())
-                cam, _, shown = grad_cam(self.model, input, wanted)
+                heat = self.model.heat(activation, torch.tensor([shown], device=self.device))
+                cam = heatmaps(heat, self.serving.size)[0]
         probabilities = (logits[0].float() / self.serving.temperature).softmax(0).tolist()
         label = self.class_names[int(logits.argmax())]
         named = dict(zip(self.class_names, probabilities, strict=True))
