@@ -50,13 +50,11 @@ class ClassifierGraph(nn.Module):
 
     def forward(self, scan: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """(B, in_chans, H, W) → the outputs, in the order of `names`."""
-        last = self.model.blocks[-1]
-        activation = last.act(last.norm(last.conv(self.model.blocks[:-1](scan))))
-        features = self.model.pool(last.pool(activation)).flatten(1)
+        activation = self.model.activation(scan)
+        features = self.model.pooled(activation)
         logits, gradients = logits_and_gradients(self.model.mlp, features)
-        # Each feature is the mean of its channel's maxima, so a pixel's gradient is on average the feature's, over how
-        # many pixels there are.
         height, width = activation.shape[2:]
+        # As OctNet.heat, whose gradient autograd takes, which an ONNX graph can't
         gradcam = (gradients @ activation.flatten(2) / (height * width)).relu().unflatten(2, (height, width))
         novelty = self.model.novelty(features)
         return logits, features, gradcam, *(() if novelty is None else (novelty,))

@@ -15,11 +15,11 @@ The same by hand, with nothing of octhub but how a scan is prepared:
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 
 from octhub.decision import NOT_BSCAN, OUTLINED, decide, not_bscan
+from octhub.explain import heatmaps
 from octhub.mask import UNKNOWN
 from octhub.onnx_graph import SCAN, read_metadata
 from octhub.predict import Classification, ScanLike, Segmentation
@@ -85,18 +85,9 @@ class OnnxClassifier(OnnxModel):
         if not heatmap:
             return Classification(label, named, None, None, *decided)
         shown = heatmap if isinstance(heatmap, str) else label
-        heat = torch.from_numpy(heat_of(found["gradcam"][self.class_names.index(shown)], input.shape[1:]))
-        return Classification(label, named, to_scan(heat, box, pixels.shape), shown, *decided)
-
-
-def heat_of(gradcam: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(h, w) Grad-CAM on the last block's grid → (height, width) in [0, 1], enlarged and scaled as octhub.explain's."""
-    return _scaled(cv2.resize(_scaled(gradcam), size[::-1]))
-
-
-def _scaled(heat: np.ndarray) -> np.ndarray:
-    heat = heat - heat.min()
-    return heat / (1e-7 + heat.max())
+        heat = torch.from_numpy(found["gradcam"][self.class_names.index(shown)])
+        cam = heatmaps(heat[None], self.serving.size)[0]
+        return Classification(label, named, to_scan(cam, box, pixels.shape), shown, *decided)
 
 
 class OnnxSegmenter(OnnxModel):
