@@ -18,6 +18,7 @@ from octhub.octnet import OctNet
 from octhub.preprocess import classes_to_scan, preprocess, to_scan
 from octhub.scan import read_scan
 from octhub.serving import ServingConfig
+from octhub.tissue import Tissue
 from octhub.unet import UNet
 
 ScanLike = str | Path | Image.Image | np.ndarray
@@ -85,7 +86,8 @@ class Classifier:
         if isinstance(heatmap, str) and heatmap not in self.class_names:
             raise ValueError(f"heatmap class {heatmap!r}, expected one of {', '.join(self.class_names)}")
         pixels = read_scan(scan)
-        input, box = preprocess(pixels, self.serving)
+        tissue = Tissue.of(pixels)
+        input, box = preprocess(tissue, self.serving)
         input = input[None].to(self.device, memory_format=torch.channels_last)
         with torch.inference_mode():
             activation = self.model.activation(input)
@@ -98,7 +100,7 @@ class Classifier:
         probabilities = (logits[0].float() / self.serving.temperature).softmax(0).tolist()
         label = self.class_names[int(logits.argmax())]
         named = dict(zip(self.class_names, probabilities, strict=True))
-        decided = decide(pixels, self.serving, label, named[label], None if novelty is None else float(novelty))
+        decided = decide(tissue, self.serving, label, named[label], None if novelty is None else float(novelty))
         if not heatmap:
             return Classification(label, named, None, None, *decided)
         return Classification(label, named, to_scan(cam, box, pixels.shape), self.class_names[shown], *decided)
@@ -163,9 +165,10 @@ class Segmenter:
             ScanError: the scan can't be read.
         """
         pixels = read_scan(scan)
-        input, box = preprocess(pixels, self.serving)
+        tissue = Tissue.of(pixels)
+        input, box = preprocess(tissue, self.serving)
         logits = served_logits(self.model, input.to(self.device), self.serving)
-        reason = not_bscan(pixels, self.serving.bscan)
+        reason = not_bscan(tissue, self.serving.bscan)
         decision = NOT_BSCAN if reason else OUTLINED
         return Segmentation(classes_to_scan(logits, box, pixels.shape, UNKNOWN), self.class_names, decision, reason)
 
