@@ -15,6 +15,9 @@ from octhub.connect import WAKE_SECONDS, RemoteError
 from octhub.device import DeviceError
 from octhub.hub import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER, CheckpointError
 
+SEGMENT_WORKERS = 4
+"""Scans that are segmented at once, at most: each takes some 300 MB."""
+
 BAD_INPUT = 2
 """Exit status when a scan, a checkpoint, an argument or a running app can't be used."""
 
@@ -117,6 +120,7 @@ def _classify(args: argparse.Namespace) -> int:
     from octhub.results import classification_columns, classification_row
     from octhub.scan import ScanError
     from octhub.sources import open_scans
+    from octhub.workers import in_order
 
     files = list(open_scans(args.paths, args.open))
     if not files:
@@ -124,22 +128,30 @@ def _classify(args: argparse.Namespace) -> int:
         return BAD_INPUT
     classifier = Classifier.from_pretrained(args.classifier, device=args.device)
     many = any(path.is_dir() for path in args.paths) or len(files) > len(args.paths)
+
+    def answer(item):
+        file, read = item
+        given = None
+        try:
+            scan, given = read_input(read(), str(file))
+            return given, classifier(scan)
+        except ScanError as e:
+            return given, e
+
     bad = 0
     with _table(args.csv, classification_columns(classifier.class_names)) as write:
-        for file, read in tqdm(files, "classify", unit="scan", disable=not many):
-            given = None
-            try:
-                scan, given = read_input(read(), str(file))
-                answer = classifier(scan)
-            except ScanError as e:
+        answers = in_order(answer, files)
+        for (file, _), (given, said) in tqdm(answers, "classify", len(files), unit="scan", disable=not many):
+            came_from = columns(provenance(classifier, given))
+            if isinstance(said, ScanError):
                 bad += 1
-                tqdm.write(f"error: {e}", file=sys.stderr)
-                write({"file": file, "error": e} | columns(provenance(classifier, given)))
+                tqdm.write(f"error: {said}", file=sys.stderr)
+                write({"file": file, "error": said} | came_from)
                 continue
-            write({"file": file} | classification_row(answer) | columns(provenance(classifier, given)))
-            likely = f"{answer.probabilities[answer.label]:.1%}"
-            said = [answer.reason, f"{answer.label} {likely}"] if answer.reason else [likely]
-            tqdm.write("\t".join([str(file), answer.decision, *said]), file=sys.stdout)
+            write({"file": file} | classification_row(said) | came_from)
+            likely = f"{said.probabilities[said.label]:.1%}"
+            told = [said.reason, f"{said.label} {likely}"] if said.reason else [likely]
+            tqdm.write("\t".join([str(file), said.decision, *told]), file=sys.stdout)
     if many or bad:
         print(f"{len(files) - bad} classified, {bad} could not be read", file=sys.stderr)
     return BAD_INPUT if bad else 0
@@ -152,6 +164,7 @@ def _segment(args: argparse.Namespace) -> int:
     from octhub.results import AREAS, COLUMNS, LABELS, area_rows, decided, places, save
     from octhub.scan import ScanError
     from octhub.sources import open_scans
+    from octhub.workers import in_order
 
     try:
         scale = None if args.scale is None else Scale(*args.scale)
@@ -168,24 +181,33 @@ def _segment(args: argparse.Namespace) -> int:
         return BAD_INPUT
     segmenter = Segmenter.from_pretrained(args.segmenter, device=args.device)
     args.out.mkdir(parents=True, exist_ok=True)
+
+    def answer(item):
+        file, place = item
+        given = None
+        try:
+            scan, given = read_input(reads[file](), str(file))
+            found = segmenter(scan)
+        except ScanError as e:
+            return given, e, []
+        save(place, scan, found)
+        return given, found, area_rows(measure(found.mask, found.class_names, scale))
+
     bad = 0
     with _table(args.out / AREAS, COLUMNS) as write:
-        for file, place in tqdm(files.items(), "segment", unit="scan", disable=len(files) == 1):
-            given = None
-            try:
-                scan, given = read_input(reads[file](), str(file))
-                answer = segmenter(scan)
-            except ScanError as e:
+        answers = in_order(answer, files.items(), SEGMENT_WORKERS)
+        bar = tqdm(answers, "segment", len(files), unit="scan", disable=len(files) == 1)
+        for (file, place), (given, said, rows) in bar:
+            came_from = columns(provenance(segmenter, given))
+            if isinstance(said, ScanError):
                 bad += 1
-                tqdm.write(f"error: {e}", file=sys.stderr)
-                write({"file": file, "error": e} | columns(provenance(segmenter, given)))
+                tqdm.write(f"error: {said}", file=sys.stderr)
+                write({"file": file, "error": said} | came_from)
                 continue
-            save(place, scan, answer)
-            said = {"file": file} | decided(answer) | columns(provenance(segmenter, given))
-            for row in area_rows(measure(answer.mask, answer.class_names, scale)):
-                write(said | row)
-            if answer.reason:
-                tqdm.write(f"note: {file}: {answer.decision}: {answer.reason}", file=sys.stderr)
+            for row in rows:
+                write({"file": file} | decided(said) | came_from | row)
+            if said.reason:
+                tqdm.write(f"note: {file}: {said.decision}: {said.reason}", file=sys.stderr)
             tqdm.write(f"{file}\t{place}{LABELS}", file=sys.stdout)
     if len(files) > 1 or bad:
         print(f"{len(files) - bad} segmented, {bad} could not be read; see {args.out / AREAS}", file=sys.stderr)
