@@ -121,7 +121,7 @@ def _rows(out: Path) -> list[dict]:
 
 def test_what_a_killed_run_left_is_removed(run, tmp_path):
     run(1)
-    for name in ("state-00002.tmp", "best.partial"):
+    for name in ("state-00000", "state-00002.tmp", "best.partial"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "half").write_bytes(b"half")
     (tmp_path / "history.json.partial").write_text("[")

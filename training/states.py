@@ -38,9 +38,11 @@ def last_state(out: Path) -> Path | None:
 
 
 def clear_leftovers(out: Path) -> None:
-    """Remove what a run that was killed had begun to write under `out`."""
-    for path in (*out.glob(f"{STATE}*{UNFINISHED}"), *out.glob(f"*{PARTIAL}")):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    """Remove what a run that was killed had begun to write under `out`, and the states that it had begun to remove."""
+    newest = last_state(out)
+    for path in (*out.glob(f"{STATE}*"), *out.glob(f"*{PARTIAL}")):
+        if path != newest:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def save_state(accelerator: Accelerator, out: Path, average: nn.Module, progress: dict) -> Path:
@@ -69,9 +71,7 @@ def save_state(accelerator: Accelerator, out: Path, average: nn.Module, progress
         raise RunError(f"{state}: can't be written ({str(e).splitlines()[0]}); {hope}") from e
     if accelerator.is_main_process:
         partial.rename(state)
-        for old in out.glob(f"{STATE}*"):
-            if old != state:
-                shutil.rmtree(old)
+        clear_leftovers(out)
     accelerator.wait_for_everyone()
     return state
 
