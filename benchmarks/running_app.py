@@ -37,6 +37,12 @@ class RunningApp:
     log: Path
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 @contextmanager
 def running_app(
     command: Sequence[str] = ("app.py",), threads: int | None = None, env: Mapping[str, str] | None = None
@@ -51,9 +57,7 @@ def running_app(
     Raises:
         RuntimeError: it ended, or served nothing in time.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="octhub-", ignore_cleanup_errors=True) as folder:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("OCTHUB_", "GRADIO_", "SPACE_"))}
         clean |= {"HF_HUB_OFFLINE": "1", "GRADIO_TEMP_DIR": f"{folder}/uploads", "PYTHONUNBUFFERED": "1"}
