@@ -1,5 +1,5 @@
 """Command line: `python -m octhub classify FILE_OR_FOLDER …`, `… segment FILE_OR_FOLDER … --out DIR`,
-`… verify`, `… verify --url URL`."""
+`… verify`, `… verify --url URL`, `… export CHECKPOINT --out FILE`."""
 
 import argparse
 import csv
@@ -24,7 +24,7 @@ BAD_INPUT = 2
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; the exit status is 0, 1 (verify: the gallery disagrees) or 2 (bad input, or no app at --url)."""
+    """Run a command; the exit status is 0, 1 (verify, export: answers disagree) or 2 (bad input, no app at --url)."""
     args = _parser().parse_args(argv)
     try:
         with ExitStack() as args.open:  # ZIPs stay open till the end
@@ -73,6 +73,24 @@ def _parser() -> argparse.ArgumentParser:
         help=f"with --url: how long the app may take to wake, and to answer ({WAKE_SECONDS:g})",
     )
     verify.set_defaults(run=_verify)
+
+    export = commands.add_parser(
+        "export",
+        help="write a checkpoint as an ONNX file that answers alike",
+        description="""Write one self-contained ONNX file, and compare its answers, by ONNX Runtime, with the
+        checkpoint's for every example of the gallery. A file that doesn't agree isn't left. Needs the extra
+        octhub[onnx].""",
+    )
+    export.add_argument("checkpoint", metavar="CHECKPOINT", help="a folder or a Hub repo")
+    export.add_argument("--format", choices=["onnx"], default="onnx", help="the only one so far")
+    export.add_argument(
+        "--out", type=Path, metavar="FOLDER_OR_FILE", required=True, help="a name ending with .onnx is a file"
+    )
+    export.add_argument(
+        "--dtype", choices=["float32", "float16"], default="float32", help="of the stored weights (float32)"
+    )
+    export.add_argument("--examples", type=Path, metavar="DIR", help="gallery with a manifest.json")
+    export.set_defaults(run=_export)
 
     for command in (classify, segment):
         command.add_argument(
@@ -257,6 +275,12 @@ def _verify(args: argparse.Namespace) -> int:
     where = "" if args.url is None else f" at {args.url}"
     print(f"{len(examples) - len(failed)} of {len(examples)} examples agree with the manifest{where}")
     return 1 if failed else 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    from octhub.export import command
+
+    return command(args)
 
 
 def _url_problem(args: argparse.Namespace) -> str:
