@@ -2,7 +2,8 @@
 
 Importing this file launches and downloads nothing. Beside it, classify_tab.py, segment_tab.py, many_tab.py and
 about_tab.py lay out the tabs and tabs.py holds what they share; the page's looks are in app.css and about.css, and what
-it does in the browser alone is in page/; assistants.py serves the API as an assistant's tools.
+it does in the browser alone is in page/; assistants.py serves the API as an assistant's tools; closed_routes.py
+closes what of Gradio's server isn't needed.
 """
 
 import tabs  # isort: skip  # first of all: on a ZeroGPU Space it imports `spaces`, before anything touches CUDA
@@ -14,11 +15,13 @@ from html import escape
 from pathlib import Path
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 import assistants
 import page
 from about_tab import about_tab
 from classify_tab import classify_tab
+from closed_routes import ClosedRoutes
 from deep_link import deep_links
 from many_tab import many_tab
 from octhub import CheckpointError, Classifier, Segmenter
@@ -102,7 +105,7 @@ def build_demo(classifier: Classifier, segmenter: Segmenter | None = None) -> gr
         sides = [classify] if segmenter is None else [classify, segment]
         deep_links(demo, pages, sides, ["many", "about"])
         gr.HTML(footer_html(examples))
-    return demo.queue(max_size=32)
+    return demo.queue(max_size=32, api_open=False)  # or /run would pass by the queue
 
 
 def options(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -157,7 +160,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         ssr_mode=False,
         mcp_server=True,
         footer_links=["api"],
-        app_kwargs={"lifespan": tabs.forgetful},
+        enable_monitoring=False,
+        app_kwargs={"lifespan": tabs.forgetful, "middleware": [Middleware(ClosedRoutes)]},
     )
 
 

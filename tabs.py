@@ -7,6 +7,7 @@ except ImportError:
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -157,7 +158,8 @@ def dim(viewer_id: str) -> str:
 async def forgetful(app) -> AsyncIterator[None]:
     """The server's lifespan, during which it forgets visitors KEEP_SECONDS after their last event.
 
-    Gradio sweeps files, but keeps in memory what each of 10,000 sessions was last shown, which is their scan.
+    Gradio sweeps files, but keeps in memory what each of 10,000 sessions was last shown, which is their scan; and it
+    never deletes what came of an upload that broke off.
     """
     task = asyncio.create_task(_forget_on_schedule(app))
     try:
@@ -170,6 +172,7 @@ async def _forget_on_schedule(app) -> None:
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         forget(app.state_holder, KEEP_SECONDS)
+        forget_broken_uploads(Path(app.uploaded_file_dir), KEEP_SECONDS)
 
 
 def forget(holder, age: float) -> None:
@@ -178,3 +181,11 @@ def forget(holder, age: float) -> None:
     for session in [s for s, used in holder.time_last_used.items() if used < before]:
         holder.session_data.pop(session, None)
         holder.time_last_used.pop(session, None)
+
+
+def forget_broken_uploads(folder: Path, age: float) -> None:
+    """Delete what has lain in Gradio's folder of uploads for more than `age` seconds without a folder of its own: a file
+    gets one once it is whole."""
+    for path in folder.glob("tmp*"):
+        if path.is_file() and time.time() - path.stat().st_mtime > age:
+            path.unlink(missing_ok=True)
