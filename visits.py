@@ -1,0 +1,87 @@
+"""What the server remembers of its visitors, and for how long.
+
+Gradio (6.31) keeps, for each of 10,000 sessions, a copy of the page's whole configuration with what was last shown,
+which is the visitor's scan. Only Gradio's deep links read it, by writing it to the disk; octhub has links of its own.
+So a session here holds states alone, and is forgotten when it has been idle for a while.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import gradio.route_utils
+import gradio.state_holder
+from anyio.to_thread import run_sync
+
+import tabs
+
+VISITS = 1000
+"""Sessions that are remembered at most, 50 to 100 kB each; beyond that, the one that has been idle longest goes."""
+
+
+class Nothing(dict):
+    """A mapping that seems to hold whatever is asked for, and keeps nothing."""
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+    def __missing__(self, key: object) -> dict:
+        return {}
+
+    def __setitem__(self, key: object, value: object) -> None:
+        pass
+
+
+class Visit(gradio.state_holder.SessionState):
+    """A session without the page's configuration: a tenth of the memory, and of the time that it takes to begin one."""
+
+    def __init__(self, blocks):
+        super().__init__(SimpleNamespace(default_config=blocks.default_config, blocks={}))
+        self.config_values = Nothing()
+
+
+def install() -> None:
+    """Make Gradio's sessions these: it has no other way to choose them."""
+    gradio.state_holder.SessionState = gradio.route_utils.SessionState = Visit
+
+
+@asynccontextmanager
+async def forgetful(app) -> AsyncIterator[None]:
+    """The server's lifespan, during which it forgets visitors KEEP_SECONDS after their last event."""
+    task = asyncio.create_task(_forget_on_schedule(app))
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+async def _forget_on_schedule(app) -> None:
+    while True:
+        await asyncio.sleep(tabs.SWEEP_SECONDS)
+        forget(app.state_holder, tabs.KEEP_SECONDS)
+        app.get_blocks()._queue.tidy()
+        await run_sync(sweep, Path(app.uploaded_file_dir), tabs.KEEP_SECONDS)
+
+
+def forget(holder, age: float) -> None:
+    """Drop the sessions of a gradio.state_holder.StateHolder that were idle for more than `age` seconds."""
+    before = datetime.now() - timedelta(seconds=age)
+    for session in [s for s, used in holder.time_last_used.items() if used < before]:
+        holder.session_data.pop(session, None)
+        holder.time_last_used.pop(session, None)
+
+
+def sweep(folder: Path, age: float) -> None:
+    """Delete uploads that never arrived whole, or under no name that Gradio takes: it writes them right into the folder
+    of uploads, and loses track of them. Those that arrived are in folders of their own, and Gradio deletes them."""
+    before = time.time() - age
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < before:
+                    os.remove(entry.path)
