@@ -2,8 +2,8 @@
 
 Importing this file launches and downloads nothing. Beside it, classify_tab.py, segment_tab.py, many_tab.py and
 about_tab.py lay out the tabs and tabs.py holds what they share; the page's looks are in app.css and about.css, and what
-it does in the browser alone is in page/; assistants.py serves the API as an assistant's tools. door.py, waiting_room.py
-and visits.py keep the server up under load: what is let in, who waits, and what is remembered.
+it does in the browser alone is in page/; assistants.py serves the API as an assistant's tools. What is let in, who
+waits, what is remembered and how memory is kept is in door.py, waiting_room.py, visits.py and heap.py.
 """
 
 import tabs  # isort: skip  # first of all: on a ZeroGPU Space it imports `spaces`, before anything touches CUDA
@@ -18,6 +18,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 import assistants
+import heap
 import page
 import visits
 from about_tab import about_tab
@@ -144,6 +145,7 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the options, load the checkpoints and serve until stopped."""
+    heap.few_arenas()
     try:
         args = options(argv)
         classifier = Classifier.from_pretrained(args.classifier)

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import gradio.route_utils
+import gradio.routes
 import gradio.state_holder
 from anyio.to_thread import run_sync
 
@@ -65,6 +66,7 @@ async def _forget_on_schedule(app) -> None:
         await asyncio.sleep(tabs.SWEEP_SECONDS)
         forget(app.state_holder, tabs.KEEP_SECONDS)
         app.get_blocks()._queue.tidy()
+        forget_progress(gradio.routes.file_upload_statuses)
         await run_sync(sweep, Path(app.uploaded_file_dir), tabs.KEEP_SECONDS)
 
 
@@ -74,6 +76,15 @@ def forget(holder, age: float) -> None:
     for session in [s for s, used in holder.time_last_used.items() if used < before]:
         holder.session_data.pop(session, None)
         holder.time_last_used.pop(session, None)
+
+
+def forget_progress(uploads) -> None:
+    """Drop from a gradio.route_utils.FileUploadProgress what is over: it keeps a little of every upload for good."""
+    for upload in list(uploads._signals):
+        status = uploads._statuses.get(upload)
+        if status is None or status.is_done:
+            uploads._statuses.pop(upload, None)
+            uploads._signals.pop(upload, None)
 
 
 def sweep(folder: Path, age: float) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from own_loop import run
 
 UPLOAD = "/gradio_api/upload"
 
@@ -43,7 +44,7 @@ def post(door, entrance, path: str, chunks: list[bytes], length: int | None = No
     entrance.app = inside
     headers = [] if length is None else [(b"content-length", str(length).encode())]
     scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
-    asyncio.run(entrance(scope, receive, send))
+    run(entrance(scope, receive, send))
     return said[0]["status"], sum(map(len, read))
 
 
@@ -68,7 +69,7 @@ class TestUploads:
             await asyncio.wait_for(door.Door(None)._uploaded(asyncio.Event().wait)(), 5)
 
         with pytest.raises(door.MultiPartException, match="nothing came"):
-            asyncio.run(upload())
+            run(upload())
 
     def test_one_that_breaks_off_leaves_nothing(self, server):
         address, folder = urlsplit(server.url), server.uploads

@@ -1,9 +1,11 @@
 """What the server remembers of a visit: states, and nothing else."""
 
+import asyncio
 import sys
 import tracemalloc
 
 import pytest
+from own_loop import run
 
 
 @pytest.fixture
@@ -50,3 +52,21 @@ def test_installed_sessions_are_gradios(app, monkeypatch):
         monkeypatch.setattr(module, "SessionState", module.SessionState)  # put back afterwards
     visits.install()
     assert gradio.state_holder.SessionState is gradio.route_utils.SessionState is visits.Visit
+
+
+def test_progress_of_uploads_is_forgotten_when_they_are_over(app):
+    from gradio.route_utils import FileUploadProgress
+
+    app()
+    uploads = FileUploadProgress()
+
+    async def upload():
+        for name in ("over", "going on"):
+            uploads.append(name, "scan.png", b"x")
+        uploads.set_done("over")
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(uploads.is_tracked("never there"), 0.01)
+
+    run(upload())
+    sys.modules["visits"].forget_progress(uploads)
+    assert [*uploads._signals] == [*uploads._statuses] == ["going on"]
