@@ -368,11 +368,11 @@ class TestStart:
     def test_idle_visitors_are_forgotten(self, app):
         """Gradio's memory of a session holds what it was last shown: its scan."""
         app()
-        tabs = sys.modules["tabs"]
+        tabs, visits = sys.modules["tabs"], sys.modules["visits"]
         now = datetime.now()
         idle = {"old": now - timedelta(seconds=tabs.KEEP_SECONDS + 1), "new": now}
         holder = SimpleNamespace(time_last_used=dict(idle), session_data=dict.fromkeys(idle))
-        tabs.forget(holder, tabs.KEEP_SECONDS)
+        visits.forget(holder, tabs.KEEP_SECONDS)
         assert list(holder.session_data) == list(holder.time_last_used) == ["new"]
         assert tabs.KEEP_SECONDS + tabs.SWEEP_SECONDS <= 1800
 
@@ -381,7 +381,7 @@ class TestStart:
         tabs = sys.modules["tabs"]
         monkeypatch.setattr(tabs, "SWEEP_SECONDS", 0.05)
         monkeypatch.setattr(tabs, "KEEP_SECONDS", 0)
-        demo.launch(prevent_thread_lock=True, quiet=True, app_kwargs={"lifespan": tabs.forgetful})
+        demo.launch(prevent_thread_lock=True, quiet=True, app_kwargs={"lifespan": sys.modules["visits"].forgetful})
         try:
             holder = demo.state_holder
             assert holder["visitor"]
