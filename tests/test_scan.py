@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from image_files import chunk, encode, forged_exif, jpeg_with_exif, png, tiff
 from PIL import Image, ImageFile, ImageOps
 
+from octhub import pieces
 from octhub import scan as scan_module
 from octhub.scan import FORMATS, IMAGE_SUFFIXES, MAX_EXIF, MAX_PIXELS, MIN_SIDE, ScanError, read_scan
 
@@ -37,52 +39,6 @@ def _no_warning():
         warnings.simplefilter("always")
         yield
     assert [str(warning.message) for warning in caught] == []
-
-
-def encode(image: Image.Image, format: str, **options) -> bytes:
-    file = io.BytesIO()
-    image.save(file, format, **options)
-    return file.getvalue()
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png(width: int, height: int, depth: int, colour: int, rows: bytes, *extra: bytes) -> bytes:
-    """A PNG by hand; `rows` are raw pixels without filter bytes."""
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    stride = len(rows) // height
-    rows = b"".join(b"\0" + rows[at : at + stride] for at in range(0, len(rows), stride or 1))
-    chunks = chunk(b"IHDR", header), *extra, chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
-
-
-def tiff(width: int, height: int, data: bytes, **tags: int) -> bytes:
-    """A little-endian grey TIFF by hand, of one strip unless told otherwise; `tags` are t258=12 and the like."""
-    tags = {"t256": width, "t257": height, "t258": 8, "t259": 1, "t262": 1, "t277": 1, **tags}
-    if "t322" not in tags:
-        tags["t278"] = height
-    offset, length = ("t324", "t325") if "t322" in tags else ("t273", "t279")
-    tags |= {offset: 8 + 2 + 12 * (len(tags) + 2) + 4, length: len(data)}
-    entries = (
-        struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted((int(t[1:]), v) for t, v in tags.items())
-    )
-    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + b"".join(entries) + b"\0\0\0\0" + data
-
-
-def forged_exif(entries: int, size: int) -> bytes:
-    """EXIF of `size` bytes in which every entry claims nearly all of them."""
-    claims = b"".join(struct.pack("<HHII", 40000 + n, 7, size - 100, 8) for n in range(entries))
-    return (b"II*\0" + struct.pack("<IH", 8, entries) + claims + b"\0\0\0\0").ljust(size, b"\0")
-
-
-def jpeg_with_exif(exif: bytes) -> bytes:
-    """A JPEG whose EXIF is spread over as many segments as it takes, and which has no resolution elsewhere."""
-    plain = encode(grey, "JPEG")
-    parts = (b"Exif\0\0" + exif[at : at + 65000] for at in range(0, len(exif), 65000))
-    segments = b"".join(b"\xff\xe1" + struct.pack(">H", 2 + len(part)) + part for part in parts)
-    return plain[:2] + segments + plain[4 + int.from_bytes(plain[4:6], "big") :]
 
 
 def transparent(image: Image.Image, key) -> Image.Image:
@@ -409,7 +365,7 @@ def test_cut_short_is_never_filled_up(kind, tmp_path):
 
 
 def test_more_pages_than_are_counted(monkeypatch):
-    monkeypatch.setattr(scan_module, "MAX_COUNTED", 3)
+    monkeypatch.setattr(pieces, "MAX_PAGES", 3)
     data = encode(grey, "TIFF", save_all=True, append_images=[grey] * 5)
     with pytest.raises(ScanError, match="more than 3 pages"):
         read_scan(data)
@@ -437,7 +393,7 @@ BOMBS = {
     "tile.tif": lambda: tiff(64, 64, zlib.compress(bytes(100_000_000), 1), t259=8, t322=10_000, t323=10_000),
     "exif.png": lambda: encode(grey, "PNG", exif=forged_exif(800, 1_000_000)),
     "exif.webp": lambda: encode(grey, "WEBP", exif=forged_exif(800, 1_000_000)),
-    "exif.jpg": lambda: jpeg_with_exif(forged_exif(3000, 300_000)),
+    "exif.jpg": lambda: jpeg_with_exif(encode(grey, "JPEG"), forged_exif(3000, 300_000)),
     "tags.tif": lambda: forged_exif(800, 1_000_000),
 }
 
