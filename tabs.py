@@ -6,9 +6,11 @@ except ImportError:
     spaces = None
 
 import asyncio
+import re
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -16,6 +18,7 @@ from html import escape
 from pathlib import Path
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 from octhub import read_scan
 from octhub.gallery import Example
@@ -25,6 +28,9 @@ GPU_SECONDS = 10
 
 SWEEP_SECONDS, KEEP_SECONDS = 300, 1500
 """What is older than KEEP_SECONDS is deleted every SWEEP_SECONDS: gone within half an hour."""
+
+STRAY = re.compile(r"tmp\w{8}|[0-9a-f]{32,64}")
+"""How Gradio calls an upload while it comes in, and the folder of a file."""
 
 MODEL = {"concurrency_id": "model", "concurrency_limit": 1}
 """One group for every event that runs a model: answers come in the order of the questions, so that a visitor who
@@ -157,7 +163,8 @@ def dim(viewer_id: str) -> str:
 async def forgetful(app) -> AsyncIterator[None]:
     """The server's lifespan, during which it forgets visitors KEEP_SECONDS after their last event.
 
-    Gradio sweeps files, but keeps in memory what each of 10,000 sessions was last shown, which is their scan.
+    Gradio sweeps files (but see `sweep_strays`), and keeps in memory what each of 10,000 sessions was last shown, which
+    is their scan.
     """
     task = asyncio.create_task(_forget_on_schedule(app))
     try:
@@ -170,6 +177,18 @@ async def _forget_on_schedule(app) -> None:
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         forget(app.state_holder, KEEP_SECONDS)
+        sweep_strays(Path(get_upload_folder()), KEEP_SECONDS)  # not in a thread: uploads get their folders in this one
+
+
+def sweep_strays(folder: Path, age: float) -> None:
+    """Delete what Gradio leaves among the uploads and doesn't sweep, if nothing was written to it for `age` seconds:
+    uploads that broke off or came without a usable name, an empty file for each file that an event was given, and
+    folders whose files are gone, which are named after their content."""
+    before = time.time() - age
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with suppress(OSError):  # a folder that isn't empty; what somebody else has just deleted
+            if STRAY.fullmatch(path.name) and path.lstat().st_mtime < before:
+                path.rmdir() if path.is_dir() else path.unlink()
 
 
 def forget(holder, age: float) -> None:
