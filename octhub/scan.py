@@ -281,7 +281,8 @@ def _check_tiles(image: TiffImageFile, name: str) -> None:
     if width * length > MAX_PIXELS:
         raise ScanError(f"{name}: tiles of {width} × {length} pixels, expected at most {MAX_PIXELS / 1e6:g} megapixels")
     areas = [(right - left) * (bottom - top) for _, (left, top, right, bottom), *_ in image.tile]
-    layers = len(image.getbands()) if image.tag_v2.get(Tag.PlanarConfiguration) == 2 and len(areas) > 1 else 1
+    apart = image.tag_v2.get(Tag.PlanarConfiguration) == 2 and image.tile and image.tile[0][0] != "libtiff"
+    layers = len(image.getbands()) if apart else 1  # libtiff counts for itself
     if areas and sum(areas) < layers * image.width * image.height:
         raise ValueError("its strips or tiles don't fill it")
 

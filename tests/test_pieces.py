@@ -100,6 +100,8 @@ class TestTiff:
     def test_strips_and_tiles_that_are_missing(self):
         for tags in ({"t278": 8}, {"t322": 16, "t323": 16}):
             assert "its strips or tiles don't fill it" in refusal(tiff(WIDTH, HEIGHT, GREY.tobytes(), **tags))
+        eights = {"t258": (3, 3, struct.pack("<3H", 8, 8, 8)), "t262": 2, "t277": 3, "t284": 2}
+        assert "don't fill it" in refusal(tiff(WIDTH, HEIGHT, GREY.tobytes() * 3, **eights))  # red alone
         rows = [GREY[at : at + 8].tobytes() for at in range(0, HEIGHT, 8)]
         start = 8 + 2 + 12 * 9 + 4
         offsets = struct.pack("<5I", *(start + 8 * WIDTH * n for n in range(5)))
