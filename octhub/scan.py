@@ -33,9 +33,13 @@ MAX_EXIF = 65_535
 """Bytes of EXIF, as many as fit in a JPEG segment. Pillow copies what each of its entries claims, so a few hundred
 kilobytes of overlapping claims would cost gigabytes."""
 
-MAX_READS = 1_000_000
-"""How often Pillow may read from a file: a few times for each piece of a PNG or JPEG, twice for each run of pixels of a
-compressed BMP. That takes it a second. An honest PNG of MAX_BYTES has about 12,000 pieces."""
+MAX_READS, MAX_RUN_READS = 500_000, 3_000_000
+"""How often Pillow may read from a file, and from a BMP: a few times for each piece of a PNG or JPEG, of which an
+honest one of MAX_BYTES has about 12,000, and twice for each run of equal pixels of a compressed BMP. It takes Pillow a
+second or two."""
+
+SHOWN = 300
+"""Characters of a library's own message that are shown: some hold what they found in the file."""
 
 FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -218,18 +222,18 @@ def _open(data: bytes, name: str, formats: Collection[str]) -> Image.Image:
     if problem := excess(kind, data):
         raise ScanError(f"{name}: {problem}")
     with _decoding(kind, name):
-        return OPENERS[kind](_MeteredBytes(data))
+        return OPENERS[kind](_MeteredBytes(data, MAX_RUN_READS if kind == "BMP" else MAX_READS))
 
 
 class _MeteredBytes(io.BytesIO):
-    """A file in memory that can be read about eight times over, and MAX_READS times, no more.
+    """A file in memory that can be read about eight times over, in so many reads, no more.
 
     Each entry of a forged TIFF directory can claim the whole file, and Pillow would keep a copy for each.
     """
 
-    def __init__(self, data: bytes):
+    def __init__(self, data: bytes, reads: int):
         super().__init__(data)
-        self.left, self.reads_left = 8 * len(data) + 1_000_000, MAX_READS
+        self.left, self.reads_left = 8 * len(data) + 1_000_000, reads
 
     def read(self, size: int | None = -1) -> bytes:
         data = super().read(size)
@@ -240,6 +244,12 @@ class _MeteredBytes(io.BytesIO):
         if self.reads_left < 0:
             raise ValueError("it is in far more pieces than an image needs")
         return data
+
+
+def why(error: Exception) -> str:
+    """What a library says is wrong with a file, in short."""
+    text = str(error) or type(error).__name__
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 @contextmanager
@@ -253,8 +263,9 @@ def _decoding(kind: str, name: str) -> Iterator[None]:
         except ScanError:
             raise
         except Exception as error:  # almost anything: SyntaxError, struct.error, MemoryError, ZeroDivisionError …
-            why = str(error) or type(error).__name__
-            raise ScanError(f"{name}: a damaged or truncated {kind} ({why}), expected a complete image") from error
+            raise ScanError(
+                f"{name}: a damaged or truncated {kind} ({why(error)}), expected a complete image"
+            ) from error
 
 
 def _from_image(source: ScanSource, name: str) -> np.ndarray:

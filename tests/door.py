@@ -120,7 +120,7 @@ def _check_image(case: Case, path: Path, grown: Growth) -> tuple[bool, list[str]
     grown.stop()
     if pixels is not None:
         problems += _of_pixels(pixels, case.pixels, case.atol)
-        if (given.file, given.height, given.width) != (case.name, *pixels.shape):
+        if (given.file, given.height, given.width) != (case.name or path.name, *pixels.shape):
             problems.append(f"recorded as {given}")
     answered = pixels is not None
     problems += _of_expectation(case.expect, answered)

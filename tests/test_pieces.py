@@ -122,6 +122,7 @@ class TestTiff:
 def test_files_in_too_many_pieces(monkeypatch):
     """Pillow looks at each piece in Python: a hundred megabytes of them would take minutes."""
     monkeypatch.setattr(scan_module, "MAX_READS", 5000)
+    monkeypatch.setattr(scan_module, "MAX_RUN_READS", 5000)
     plain = encode(grey, "JPEG")
     files = (
         png(WIDTH, HEIGHT, 8, 0, GREY.tobytes(), *[chunk(b"aaAa", b"")] * 5000),

@@ -2,17 +2,13 @@
 
 import io
 import os
-import random
 import struct
-import subprocess
-import sys
 import warnings
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from image_files import chunk, encode, forged_exif, jpeg_with_exif, png, tiff
+from image_files import chunk, encode, png, tiff
 from PIL import Image, ImageFile, ImageOps
 
 from octhub import pieces
@@ -386,60 +382,3 @@ def test_more_exif_than_one_segment_holds():
     equals(encode(grey, "WEBP", exif=exif, lossless=True), GREY[::-1, ::-1] / np.float32(255))
     with pytest.raises(ScanError, match=r"the image: 65536 bytes of EXIF, expected at most 65535"):
         read_scan(encode(grey, "WEBP", exif=exif + b"\0"))
-
-
-BOMBS = {
-    "size.png": lambda: png(60000, 60000, 8, 0, b""),
-    "tile.tif": lambda: tiff(64, 64, zlib.compress(bytes(100_000_000), 1), t259=8, t322=10_000, t323=10_000),
-    "exif.png": lambda: encode(grey, "PNG", exif=forged_exif(800, 1_000_000)),
-    "exif.webp": lambda: encode(grey, "WEBP", exif=forged_exif(800, 1_000_000)),
-    "exif.jpg": lambda: jpeg_with_exif(encode(grey, "JPEG"), forged_exif(3000, 300_000)),
-    "tags.tif": lambda: forged_exif(800, 1_000_000),
-}
-
-
-def test_bombs_take_no_memory(tmp_path):
-    """Each of these takes between 0.1 and 4 GB when Pillow alone reads it."""
-    for name, make in BOMBS.items():
-        (tmp_path / name).write_bytes(make())
-    watch = """if True:
-        import resource, sys
-        from octhub.scan import ScanError, read_scan
-        for path in sys.argv[1:]:
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            try:
-                read_scan(path)
-            except ScanError as error:
-                after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-                print(round((after - before) / 1024), error)
-    """
-    paths = [str(tmp_path / name) for name in BOMBS]
-    root = Path(__file__).resolve().parents[1]
-    run = subprocess.run([sys.executable, "-c", watch, *paths], cwd=root, capture_output=True, text=True, check=True)
-    lines = run.stdout.splitlines()
-    assert len(lines) == len(BOMBS), lines
-    assert all(int(line.split()[0]) < 50 for line in lines), lines
-
-
-FUZZ = {kind: encode(VALUES[mode][0], format, **options) for kind, (format, mode, options) in FILES.items()}
-
-
-@pytest.mark.parametrize("kind", FUZZ)
-def test_damaged_files_end_in_a_scan_error_or_an_array(kind):
-    random_ = random.Random(kind)
-    for _ in range(25):
-        data = bytearray(FUZZ[kind])
-        if random_.random() < 0.3:
-            del data[random_.randrange(len(data)) :]
-        for _ in range(random_.choice((0, 1, 2, 8))):
-            reach = min(len(data), random_.choice((64, 400, 10**9)))  # headers matter most
-            if reach:
-                data[random_.randrange(reach)] = random_.randrange(256)
-        try:
-            pixels = read_scan(bytes(data))
-        except ScanError:
-            continue
-        assert pixels.dtype == np.float32
-        assert pixels.ndim == 2
-        assert min(pixels.shape) >= MIN_SIDE
-        assert 0 <= pixels.min() <= pixels.max() <= 1
