@@ -33,7 +33,7 @@ MAX_EXIF = 65_535
 """Bytes of EXIF, as many as fit in a JPEG segment. Pillow copies what each of its entries claims, so a few hundred
 kilobytes of overlapping claims would cost gigabytes."""
 
-MAX_READS, MAX_RUN_READS = 500_000, 3_000_000
+MAX_READS, MAX_RUN_READS = 500_000, 2_000_000
 """How often Pillow may read from a file, and from a BMP: a few times for each piece of a PNG or JPEG, of which an
 honest one of MAX_BYTES has about 12,000, and twice for each run of equal pixels of a compressed BMP. It takes Pillow a
 second or two."""

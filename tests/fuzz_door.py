@@ -106,23 +106,18 @@ def in_process(
         if seed < first + count:
             if at is None:
                 raise RuntimeError(f"no case was begun after seed {seed - 1}: {ended}")
-            table.add(at["seed"], at["kind"], False, [ended], 0, 0)
+            table.add(at["seed"], at["kind"], False, [ended], 0)
             seed = at["seed"] + 1
+        elif ended:
+            table.problems.append(f"after seed {seed - 1} the child {ended}")
     return table
 
 
 def _child(first: int, count: int, patience: float) -> Iterator[dict | str]:
     """What a child tells of the seeds, and if it doesn't get to the end, why."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [
-            sys.executable,
-            str(Path(__file__).resolve()),
-            "--child",
-            "--seed",
-            str(first),
-            "--count",
-            str(count),
-        ]
+        numbers = "--seed", str(first), "--count", str(count)
+        command = [sys.executable, str(Path(__file__).resolve()), "--child", *numbers]
         env = os.environ | ALLOCATOR | {"TMPDIR": folder, "PYTHONFAULTHANDLER": "1", "OMP_NUM_THREADS": "1"}
         errors = Path(folder) / "errors"
         with errors.open("w") as f:
