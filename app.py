@@ -3,7 +3,7 @@
 Importing this file launches and downloads nothing. Beside it, classify_tab.py, segment_tab.py, many_tab.py and
 about_tab.py lay out the tabs and tabs.py holds what they share; the page's looks are in app.css and about.css, and what
 it does in the browser alone is in page/; assistants.py serves the API as an assistant's tools. What is let in, who
-waits, what is remembered and how memory is kept is in closed_routes.py, door.py, waiting_room.py, visits.py and heap.py.
+waits, what is remembered and how memory is kept: closed_routes.py and door.py, waiting_room.py, visits.py, heap.py.
 """
 
 import tabs  # isort: skip  # first of all: on a ZeroGPU Space it imports `spaces`, before anything touches CUDA

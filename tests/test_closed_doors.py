@@ -2,9 +2,6 @@
 
 import http.client
 import json
-import os
-import socket
-import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
