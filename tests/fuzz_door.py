@@ -147,10 +147,9 @@ def _child(first: int, count: int, patience: float) -> Iterator[dict | str]:
 
 def be_child(first: int, count: int) -> None:
     """Try the seeds, and tell of each, on stdout, that it begins and what came of it."""
+    from fuzz_in_process import case, try_door
     from hostile_images import CYCLE
     from hostile_images import case as image
-
-    from door import case, try_door
 
     folder = Path(tempfile.mkdtemp(dir=os.environ["TMPDIR"]))  # the parent deletes it
     os.chdir(folder)
@@ -180,7 +179,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{table.tried} tried, {len(table.problems)} problems", file=sys.stderr, flush=True)
 
     if args.url:
-        from http_door import over_http
+        from fuzz_http import over_http
 
         table = over_http(args.url, range(args.seed, args.seed + args.count), tell)
     else:

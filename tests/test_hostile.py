@@ -4,12 +4,11 @@ import time
 from pathlib import Path
 
 import fuzz_door
+import fuzz_in_process
 import hostile_images
 import pytest
 from fuzz_door import in_process
 from hostile_bombs import SLOW
-
-import door
 
 COUNT, OVER_HTTP = 2000, 120
 """Uploads that every run of the tests tries; the long run is a command."""
@@ -28,15 +27,19 @@ def test_in_process():
     table = in_process(0, COUNT)
     print(table.text())
     assert table.tried == COUNT
-    assert_all_kinds(table, door.KINDS)
+    assert_all_kinds(table, fuzz_in_process.KINDS)
     answered = sum(row.answered for row in table.rows.values())
     assert COUNT / 4 < answered < COUNT * 3 / 4  # the generator is neither all good nor all bad
 
 
 def test_a_seed_is_the_same_upload_always():
     for seed in range(0, 200, 7):
-        again = door.case(seed)
-        assert (again.name, again.data, again.expect) == (door.case(seed).name, door.case(seed).data, again.expect)
+        again = fuzz_in_process.case(seed)
+        assert (again.name, again.data, again.expect) == (
+            fuzz_in_process.case(seed).name,
+            fuzz_in_process.case(seed).data,
+            again.expect,
+        )
 
 
 def test_what_hangs_or_dies_is_told_and_the_rest_goes_on(tmp_path, monkeypatch):
@@ -74,7 +77,7 @@ def test_a_wrong_answer_and_a_bomb_would_be_noticed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def problems(case) -> str:
-        return "; ".join(door.try_door(case, tmp_path).problems)
+        return "; ".join(fuzz_in_process.try_door(case, tmp_path).problems)
 
     right = hostile_images.case(0)
     assert not problems(right)
@@ -87,7 +90,7 @@ def test_a_wrong_answer_and_a_bomb_would_be_noticed(tmp_path, monkeypatch):
         (lambda path, name: (real, _given("other", real)), "recorded as"),
         (lambda path, name: ((tmp_path / "left").touch(), (real, _given(name, real)))[1], "left 1 files behind"),
         (lambda path, name: (bytearray(200_000_000), (real, _given(name, real)))[1], "MB, expected at most 100"),
-        (lambda path, name: _raise(door.ScanError("no")), "the message doesn't begin with the name"),
+        (lambda path, name: _raise(fuzz_in_process.ScanError("no")), "the message doesn't begin with the name"),
     ):
         monkeypatch.setattr(door, "read_input", broken)
         assert word in problems(right)
@@ -126,10 +129,10 @@ def watched(server):
 
 
 def test_over_http(watched):
-    from http_door import over_http
+    from fuzz_http import over_http
 
     # A heatmap of 20 megapixels takes the server several seconds: that is for the long run
-    seeds = [seed for seed in range(2 * OVER_HTTP) if door.case(seed).kind not in SLOW][:OVER_HTTP]
+    seeds = [seed for seed in range(2 * OVER_HTTP) if fuzz_in_process.case(seed).kind not in SLOW][:OVER_HTTP]
     table = over_http(watched.url, seeds)
     print(table.text())
     assert table.tried == OVER_HTTP

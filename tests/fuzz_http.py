@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import fuzz_in_process
 import httpx
 import numpy as np
 from fuzz_door import Table
@@ -21,7 +22,6 @@ from hostile import Case
 from hostile_right import grey
 from PIL import Image
 
-import door
 from many_run import Order
 from octhub.batch import BatchError
 from octhub.mask import read_mask
@@ -86,7 +86,7 @@ def over_http(url: str, seeds: Iterable[int], tell: Callable[[Table], None] = la
     """Try the seeds, and then whether the app still answers."""
     app, table = App(url), Table()
     for seed in seeds:
-        case, start = door.case(seed), time.monotonic()
+        case, start = fuzz_in_process.case(seed), time.monotonic()
         try:
             answered, problems = try_app(app, case, seed)
         except (httpx.HTTPError, ValueError, KeyError, TypeError, IndexError) as e:
@@ -156,7 +156,7 @@ def _many(app: App, case: Case, path: str) -> tuple[bool, list[str]]:
         file = Path(folder) / Path(path).name
         file.write_bytes(case.data)
         try:
-            last = door.run(file, Order(None, None), [], Path(folder) / "results")
+            last = fuzz_in_process.run(file, Order(None, None), [], Path(folder) / "results")
         except BatchError as e:
             return False, _of_error(outcome, answer, str(e))
     if outcome != "complete":
