@@ -81,7 +81,7 @@ def test_a_wrong_answer_and_a_bomb_would_be_noticed(tmp_path, monkeypatch):
 
     right = hostile_images.case(0)
     assert not problems(right)
-    monkeypatch.setattr(door, "read_input", lambda path, name: _raise(KeyError("a stranger")))
+    monkeypatch.setattr(fuzz_in_process, "read_input", lambda path, name: _raise(KeyError("a stranger")))
     assert "raised KeyError" in problems(right)
     real = hostile_images.case(0).pixels.astype("float32")
     for broken, word in (
@@ -92,7 +92,7 @@ def test_a_wrong_answer_and_a_bomb_would_be_noticed(tmp_path, monkeypatch):
         (lambda path, name: (bytearray(200_000_000), (real, _given(name, real)))[1], "MB, expected at most 100"),
         (lambda path, name: _raise(fuzz_in_process.ScanError("no")), "the message doesn't begin with the name"),
     ):
-        monkeypatch.setattr(door, "read_input", broken)
+        monkeypatch.setattr(fuzz_in_process, "read_input", broken)
         assert word in problems(right)
         (tmp_path / "left").unlink(missing_ok=True)
 
