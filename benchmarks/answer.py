@@ -171,7 +171,7 @@ def full(record: dict[str, Any]) -> str:
     spread += [(f"{h['endpoint']}, {k}", h[k]) for h in record["http"].values() for k in ("here", "http", "whole")]
     return "\n\n".join(
         [
-            f"A scan of {record['scan']}, {record['threads']} threads, {record['rounds']} rounds",
+            f"A scan of {record['scan']}; threads: {record['threads']}, rounds: {record['rounds']}",
             readme(record),
             table(("", "ms (quartiles)", "relative"), beside_plain),
             table(("", "ms (quartiles)"), [(what, ms(t["seconds"], t["quartiles"])) for what, t in spread]),

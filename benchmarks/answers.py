@@ -21,7 +21,7 @@ PARTS: Mapping[str, Sequence[str]] = {
 map over the scan, render makes its picture, encode a PNG."""
 
 OF_MODEL = ("model", "explain")
-"""What is a model's: its forward pass, and Grad-CAM's with the gradient."""
+"""What is a model's: its forward pass, and Grad-CAM."""
 
 
 def places(classifier: Classifier, segmenter: Segmenter) -> dict[str, list[tuple[object, str]]]:
@@ -29,13 +29,13 @@ def places(classifier: Classifier, segmenter: Segmenter) -> dict[str, list[tuple
     net = classifier.model
     return {
         "read": [(predict, "read_scan")],
-        "preprocess": [(predict, "preprocess")],
+        "preprocess": [(predict, "preprocess"), (predict.Tissue, "of")],
         "model": [
-            *((net, name) for name in ("forward", "features", "novelty")),
+            *((net, name) for name in ("activation", "pooled", "novelty")),
             (net.mlp, "forward"),
             (segmenter.model, "forward"),
         ],
-        "explain": [(predict, "grad_cam")],
+        "explain": [(net, "heat"), (predict, "heatmaps")],
         "decide": [(predict, "decide"), (predict, "not_bscan")],
         "to scan": [(predict, "to_scan"), (predict, "classes_to_scan")],
         "measure": [],

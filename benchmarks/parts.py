@@ -49,9 +49,9 @@ class Parts:
         fn = getattr(owner, name, None)
         if not callable(fn):
             raise PartError(f"{_called(owner)} has no {name}, where the benchmark expects the part {part!r}")
-        was_its_own = name in vars(owner)
+        before = vars(owner).get(name)  # as it is stored: of a class method, not what it is bound to
         setattr(owner, name, self.timed(part, fn))
-        return (lambda: setattr(owner, name, fn)) if was_its_own else (lambda: delattr(owner, name))
+        return (lambda: delattr(owner, name)) if before is None else (lambda: setattr(owner, name, before))
 
     def timed(self, part: str, fn: Callable) -> Callable:
         """`fn`, whose time is a part's."""

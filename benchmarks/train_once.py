@@ -172,7 +172,7 @@ def train(trainee: Trainee, *, bf16: bool, cpu: bool, skipped: int = SKIPPED) ->
     with (
         tempfile.TemporaryDirectory(prefix="octhub-") as folder,
         changed(loop, "tqdm", WaitingBar),
-        changed(loop, "_save_state", lambda *state: None),  # hundreds of megabytes after the epoch, for nobody
+        changed(loop, "save_state", lambda *state: None),  # hundreds of megabytes after the epoch, for nobody
         changed(WaitingBar, "skipped", skipped),
         redirect_stdout(io.StringIO()),
     ):

@@ -63,6 +63,20 @@ def test_methods_are_watched_on_the_object_alone():
     assert "cook" not in vars(one)
 
 
+def test_class_methods_are_put_back_as_they_were():
+    class Pot:
+        @classmethod
+        def of(cls, what: str) -> str:
+            return f"{what} in a {cls.__name__}"
+
+    before = vars(Pot)["of"]
+    parts, said = Parts({"fill": [(Pot, "of")]}), []
+    with parts.watched():
+        parts.of(lambda: said.append(Pot.of("soup")))
+    assert said == ["soup in a Pot"]
+    assert vars(Pot)["of"] is before
+
+
 def test_bars_say_whether_they_are_met():
     met, missed = bars.at_least("speed", 9.14, 8), bars.at_most("share", 31.2, 30, " %")
     assert str(met) == "met: speed: 9.14×, expected at least 8×"

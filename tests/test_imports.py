@@ -15,6 +15,12 @@ def test_models_load_no_more_than_they_need():
     assert not found & {"timm", "torchvision", "cv2", "pytorch_grad_cam", *DRAWS_AND_SERVES}
 
 
+def test_the_command_line_and_the_app_load_no_more_to_answer():
+    found = set(loaded("import octhub.predict, octhub.results"))
+    assert "torch" in found
+    assert not found & {"timm", "pytorch_grad_cam", *DRAWS_AND_SERVES}
+
+
 def test_reading_a_scan_needs_no_torch():
     assert set(loaded("from octhub import read_scan")) <= {"numpy", "PIL"}
 
