@@ -14,6 +14,7 @@ from octhub import __version__
 from octhub.connect import WAKE_SECONDS, RemoteError
 from octhub.device import DeviceError
 from octhub.hub import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER, CheckpointError
+from octhub.whole_files import naming, whole_file
 
 SEGMENT_WORKERS = 4
 """Scans that are segmented at once, at most: each takes some 300 MB."""
@@ -216,19 +217,29 @@ def _segment(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _table(path: Path | None, columns: list[str]) -> Iterator[Callable[[dict], None]]:
-    """A function that appends a row to a new CSV file at once, so that nothing is lost; without a path, to nowhere."""
+    """A function that appends a row to a new CSV file at once, so that nothing is lost; without a path, to nowhere.
+
+    The file's name ends in ".partial" until the last row: half a table must not look whole.
+    """
     if path is None:
         yield lambda row: None
         return
-    with path.open("w", newline="", encoding="utf-8") as f:
+    with whole_file(path, keep=True) as partial:
+        with naming(path):
+            f = partial.open("w", newline="", encoding="utf-8")
         writer = csv.DictWriter(f, columns)
-        writer.writeheader()
 
         def write(row: dict) -> None:
-            writer.writerow(row)
-            f.flush()
+            with naming(path):
+                writer.writerow(row)
+                f.flush()
 
-        yield write
+        try:
+            write(dict(zip(columns, columns, strict=True)))
+            yield write
+        finally:
+            with naming(path):
+                f.close()
 
 
 def _verify(args: argparse.Namespace) -> int:
