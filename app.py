@@ -2,8 +2,8 @@
 
 Importing this file launches and downloads nothing. Beside it, classify_tab.py, segment_tab.py, many_tab.py and
 about_tab.py lay out the tabs and tabs.py holds what they share; the page's looks are in app.css and about.css, and what
-it does in the browser alone is in page/; assistants.py serves the API as an assistant's tools; closed_routes.py
-closes what of Gradio's server isn't needed.
+it does in the browser alone is in page/; assistants.py serves the API as an assistant's tools. What is let in, who
+waits, what is remembered and how memory is kept: closed_routes.py and door.py, waiting_room.py, visits.py, heap.py.
 """
 
 import tabs  # isort: skip  # first of all: on a ZeroGPU Space it imports `spaces`, before anything touches CUDA
@@ -18,11 +18,14 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 import assistants
+import heap
 import page
+import visits
 from about_tab import about_tab
 from classify_tab import classify_tab
 from closed_routes import ClosedRoutes
 from deep_link import deep_links
+from door import Door
 from many_tab import many_tab
 from octhub import CheckpointError, Classifier, Segmenter
 from octhub.gallery import EXAMPLES, Example, load
@@ -31,6 +34,7 @@ from octhub.pins import read_pins
 from octhub.scan import MAX_BYTES
 from octhub.served import served
 from segment_tab import segment_tab
+from waiting_room import WaitingRoom
 
 HERE = Path(__file__).resolve().parent
 
@@ -105,7 +109,9 @@ def build_demo(classifier: Classifier, segmenter: Segmenter | None = None) -> gr
         sides = [classify] if segmenter is None else [classify, segment]
         deep_links(demo, pages, sides, ["many", "about"])
         gr.HTML(footer_html(examples))
-    return demo.queue(max_size=32, api_open=False)  # or /run would pass by the queue
+    demo.queue(api_open=False)  # whoever asks waits in line; /run would pass by it
+    demo._queue = WaitingRoom(demo)
+    return demo
 
 
 def options(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -140,6 +146,7 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the options, load the checkpoints and serve until stopped."""
+    heap.few_arenas()
     try:
         args = options(argv)
         classifier = Classifier.from_pretrained(args.classifier)
@@ -147,21 +154,31 @@ def main(argv: Sequence[str] | None = None) -> None:
     except CheckpointError as e:
         raise SystemExit(f"app.py: {e}") from e
     assistants.install()
-    build_demo(classifier, segmenter).launch(
+    visits.install()
+    launch(
+        build_demo(classifier, segmenter),
         server_name=args.host,
         server_port=args.port,
         share=args.share,
+        ssr_mode=False,
+        mcp_server=True,
+    )
+
+
+def launch(demo: gr.Blocks, **options) -> None:
+    """Serve the page as it has to be served, wherever."""
+    demo.launch(
         theme=THEME,
         css_paths=[HERE / "app.css", HERE / "about.css"],
         head=page.head(),
         js=page.script(),
         max_file_size=MAX_BYTES,
         run_history=False,  # it would keep visitors' scans in their browsers
-        ssr_mode=False,
-        mcp_server=True,
-        footer_links=["api"],
+        state_session_capacity=visits.VISITS,
         enable_monitoring=False,
-        app_kwargs={"lifespan": tabs.forgetful, "middleware": [Middleware(ClosedRoutes)]},
+        footer_links=["api"],
+        app_kwargs={"lifespan": visits.forgetful, "middleware": [Middleware(ClosedRoutes), Middleware(Door)]},
+        **options,
     )
 
 

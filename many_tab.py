@@ -17,15 +17,14 @@ from octhub.batch import MAX_SCANS, BatchError
 from octhub.provenance import about, model_facts
 from octhub.tables import note_html
 from segment_case import scale_of
-from tabs import KEEP_SECONDS, download_path, on_gpu, uploads_only
-
-BATCH = {"concurrency_id": "many", "concurrency_limit": 1}
-"""One run at a time, in a group of its own, beside which visitors of the other tabs have their turn."""
+from tabs import BATCH, KEEP_SECONDS, download_path, on_gpu, uploads_only
 
 CLASSIFY, SEGMENT = "Classify", "Segment"
 """What can be wanted of many scans."""
 
 RESULTS = "octhub-results.zip"
+
+NOT_RUN = "The server was busy. Please run it again in a few minutes; your scans are still here."
 
 TOKEN_BYTES = 8
 
@@ -163,6 +162,7 @@ def many_tab(classifier: Classifier, segmenter: Segmenter | None) -> None:
     begun = start.click(begin, None, [token, start, cancel, *shown], queue=False, **private)
     ran = begun.then(run, [upload, wanted, axial, lateral, token], shown, **BATCH, **private)
     ran.then(over, None, [start, cancel], queue=False, **private)
+    ran.failure(lambda: note_html("Not run", NOT_RUN, "alert"), None, status, queue=False, **private)
     cancel.click(bench.end, token, None, queue=False, **private).then(
         lambda: gr.Button("Ends after this scan…", interactive=False), None, cancel, queue=False, **private
     )

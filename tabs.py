@@ -1,17 +1,13 @@
-"""What the demo's tabs share: uploads, the accelerator, and how to forget what visitors brought."""
+"""What the demo's tabs share: uploads, the accelerator, and how long what visitors brought is kept."""
 
 try:  # on a ZeroGPU Space, `spaces` has to come before anything that touches CUDA
     import spaces
 except ImportError:
     spaces = None
 
-import asyncio
 import secrets
-import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -30,6 +26,9 @@ SWEEP_SECONDS, KEEP_SECONDS = 300, 1500
 MODEL = {"concurrency_id": "model", "concurrency_limit": 1}
 """One group for every event that runs a model: answers come in the order of the questions, so that a visitor who
 clicks faster than the model runs ends up with the last scan asked for."""
+
+BATCH = {"concurrency_id": "many", "concurrency_limit": 1}
+"""One run over many scans at a time, in a group of its own, beside which visitors of the other tabs have their turn."""
 
 
 @dataclass(frozen=True)
@@ -152,40 +151,3 @@ def reveal(viewer_id: str) -> str:
 def dim(viewer_id: str) -> str:
     """JavaScript that makes a slider's per cent the opacity of a viewer's layers."""
     return f"v => document.getElementById('{viewer_id}').style.setProperty('--opacity', v / 100)"
-
-
-@asynccontextmanager
-async def forgetful(app) -> AsyncIterator[None]:
-    """The server's lifespan, during which it forgets visitors KEEP_SECONDS after their last event.
-
-    Gradio sweeps files, but keeps in memory what each of 10,000 sessions was last shown, which is their scan; and it
-    never deletes what came of an upload that broke off.
-    """
-    task = asyncio.create_task(_forget_on_schedule(app))
-    try:
-        yield
-    finally:
-        task.cancel()
-
-
-async def _forget_on_schedule(app) -> None:
-    while True:
-        await asyncio.sleep(SWEEP_SECONDS)
-        forget(app.state_holder, KEEP_SECONDS)
-        forget_broken_uploads(Path(app.uploaded_file_dir), KEEP_SECONDS)
-
-
-def forget(holder, age: float) -> None:
-    """Drop the sessions of a gradio.state_holder.StateHolder that were idle for more than `age` seconds."""
-    before = datetime.now() - timedelta(seconds=age)
-    for session in [s for s, used in holder.time_last_used.items() if used < before]:
-        holder.session_data.pop(session, None)
-        holder.time_last_used.pop(session, None)
-
-
-def forget_broken_uploads(folder: Path, age: float) -> None:
-    """Delete what has lain in Gradio's folder of uploads for more than `age` seconds without a folder of its own, which
-    a file gets once it is whole."""
-    for path in folder.glob("tmp*"):
-        if path.is_file() and time.time() - path.stat().st_mtime > age:
-            path.unlink(missing_ok=True)

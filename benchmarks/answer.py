@@ -150,8 +150,7 @@ def bars(record: dict[str, Any]) -> Iterator[Bar]:
         OVER_PLAIN,
     )
     for name, answer in record["answers"].items():
-        outside = 1 - sum(answer["shares"].get(part, 0.0) for part in OF_MODEL)
-        yield at_most(f"{name}: outside the model", 100 * outside, OUTSIDE, " %")
+        yield at_most(f"{name}: outside the model", 100 * outside(answer), OUTSIDE, " %")
     for http in record["http"].values():
         yield at_most(
             f"{http['endpoint']}: what HTTP adds, without the upload", 1e3 * http["http_adds"], OVER_HTTP, " ms"
@@ -168,40 +167,41 @@ def full(record: dict[str, Any]) -> str:
             for what, key in (("Grad-CAM", "explain"), ("Grad-CAM and the model", "explain_and_model"))
         ),
     ]
-    http = [
-        (
-            h["endpoint"],
-            *(ms(h[k]["seconds"], h[k]["quartiles"]) for k in ("here", "http", "whole")),
-            *(ms(h[f"{k}_adds"]) for k in ("http", "whole")),
-        )
-        for h in record["http"].values()
-    ]
-    header = ("ms (quartiles)", "in process", "over HTTP", "with upload and download", "HTTP adds", "with both")
+    spread = list(record["answers"].items())
+    spread += [(f"{h['endpoint']}, {k}", h[k]) for h in record["http"].values() for k in ("here", "http", "whole")]
     return "\n\n".join(
         [
             f"A scan of {record['scan']}, {record['threads']} threads, {record['rounds']} rounds",
             readme(record),
             table(("", "ms (quartiles)", "relative"), beside_plain),
-            table(header, http),
+            table(("", "ms (quartiles)"), [(what, ms(t["seconds"], t["quartiles"])) for what, t in spread]),
             told(record["bars"]),
         ]
     )
 
 
 def readme(record: dict[str, Any]) -> str:
-    """README.md's table: each answer's milliseconds by part; they add up."""
-    names = [*dict.fromkeys(part for parts in PARTS.values() for part in parts), OTHER]
-    names.sort(key=lambda n: (n == OTHER, list(PARTS[CAM]).index(n) if n in PARTS[CAM] else len(PARTS[CAM])))
-    rows = []
-    for name, answer in record["answers"].items():
-        found = answer["shares"]
-        outside = 1 - sum(found.get(part, 0.0) for part in OF_MODEL)
-        by_part = (ms(found[part] * answer["seconds"]) if part in found else "" for part in names)
-        rows.append((name, ms(answer["seconds"]), *by_part, f"{outside:.0%}"))
-    for http in record["http"].values():
-        blank = [""] * (len(names) + 1)
-        rows.append((f"{http['endpoint']} over HTTP", ms(http["http"]["seconds"]), *blank))
-    return table(("ms", "whole answer", *names, "outside the model"), rows)
+    """README.md's tables: each answer's milliseconds by part, which add up; and what HTTP adds."""
+    answers = record["answers"]
+    order = list(dict.fromkeys([*PARTS[CAM], *(part for parts in PARTS.values() for part in parts), OTHER]))
+    rows = [(part, *(_part(a, part) for a in answers.values())) for part in order]
+    rows.append(("the whole answer", *(ms(a["seconds"]) for a in answers.values())))
+    rows.append(("outside the model", *(f"{outside(a):.0%}" for a in answers.values())))
+    http = [
+        (h["endpoint"], *(ms(h[k]["seconds"]) for k in ("here", "http", "whole")), ms(h["http_adds"]))
+        for h in record["http"].values()
+    ]
+    header = ("ms", "in process", "over HTTP", "with upload and download", "HTTP adds")
+    return f"{table(('ms', *answers), rows)}\n\n{table(header, http)}"
+
+
+def _part(answer: dict[str, Any], part: str) -> str:
+    return ms(answer["shares"][part] * answer["seconds"]) if part in answer["shares"] else ""
+
+
+def outside(answer: dict[str, Any]) -> float:
+    """The share that isn't the model's."""
+    return 1 - sum(answer["shares"].get(part, 0.0) for part in OF_MODEL)
 
 
 if __name__ == "__main__":

@@ -29,11 +29,8 @@ class Bar:
 
     def __str__(self) -> str:
         found, limit = (f"{x:.3g}{self.unit}" for x in (self.found, self.limit))
-        return f"{'met   ' if self.met else 'MISSED'} {self.what}: {found}, expected at {self._bound} {limit}"
-
-    @property
-    def _bound(self) -> str:
-        return "least" if self.least else "most"
+        bound = "least" if self.least else "most"
+        return f"{'met' if self.met else 'MISSED'}: {self.what}: {found}, expected at {bound} {limit}"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

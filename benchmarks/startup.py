@@ -35,7 +35,7 @@ MAIN = "import sys; from octhub.__main__ import main; sys.argv[0] = 'octhub'\ntr
 
 PROGRAMS = {
     TORCH: TORCH,
-    "nothing": "pass",
+    "python -c pass": "pass",
     OCTHUB: OCTHUB,
     "from octhub import OctNet": "from octhub import OctNet",
     "from octhub import Classifier": "from octhub import Classifier",
@@ -47,7 +47,7 @@ PROGRAMS = {
 
 NEEDED = {
     TORCH: set(HEAVY),
-    "nothing": set(),
+    "python -c pass": set(),
     OCTHUB: set(),
     "from octhub import OctNet": {"torch", "huggingface_hub", "safetensors", "numpy"},
     "octhub --help": set(),
@@ -67,7 +67,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     programs = {name: code for name, code in PROGRAMS.items() if name in (TORCH, *args.programs)}
-    turns = in_turns({n: partial(python, "-c", code) for n, code in programs.items()}, args.rounds, warm_up=1)
+    contestants = {name: partial(python, "-c", code) for name, code in programs.items()}
+    turns = in_turns(contestants, args.rounds, warm_up=min(1, args.rounds - 1))  # to have the files in memory
     record: dict[str, Any] = {"programs": {}, "app": app_start(args.starts) if args.starts else {}}
     for name, code in programs.items():
         found = loaded(code)

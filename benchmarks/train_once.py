@@ -172,6 +172,7 @@ def train(trainee: Trainee, *, bf16: bool, cpu: bool, skipped: int = SKIPPED) ->
     with (
         tempfile.TemporaryDirectory(prefix="octhub-") as folder,
         changed(loop, "tqdm", WaitingBar),
+        changed(loop, "_save_state", lambda *state: None),  # hundreds of megabytes after the epoch, for nobody
         changed(WaitingBar, "skipped", skipped),
         redirect_stdout(io.StringIO()),
     ):
@@ -197,7 +198,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--scans", type=positive, required=True, help="in all processes")
     parser.add_argument("--batch-size", type=positive, required=True, help="a process")
-    parser.add_argument("--skipped", type=natural, default=SKIPPED, help="first batches that don't count")
+    parser.add_argument("--skipped", type=natural, default=SKIPPED, help="first batches, which don't count")
     parser.add_argument("--cpu", action="store_true")
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=True)
     args = parser.parse_args(argv)

@@ -43,6 +43,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--workers", type=natural, nargs="+", default=[0, 2], help="processes that load (%(default)s)")
     parser.add_argument("--batches", type=positive, help=f"counted a round {BATCHES}")
+    parser.add_argument("--skipped", type=natural, default=SKIPPED, help="first batches, which don't count")
     parser.add_argument("--batch-size", type=positive, help="(by default the training command's)")
     parser.add_argument("--processes", type=positive, nargs="*", default=[1, 2], help="of accelerate (%(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
@@ -75,7 +76,7 @@ def scans_for(name: str, args: argparse.Namespace, processes: int = 0) -> int:
     counted = args.batches or BATCHES[name]
     if processes:
         counted = -(-counted // 3)
-    return (SKIPPED + counted) * batch_size(name, args) * max(1, processes)
+    return (args.skipped + counted) * batch_size(name, args) * max(1, processes)
 
 
 def data_for(name: str, args: argparse.Namespace, folder: Path) -> Path:
@@ -95,7 +96,7 @@ def waiting(name: str, data: Path, args: argparse.Namespace) -> Iterator[dict[st
         made = trainee(name, data, scans_for(name, args), batch_size(name, args), workers, from_disk)
         if what == READY:
             made = replace(made, task=with_ready_batches(made.task))
-        found = train(made, bf16=args.bf16, cpu=args.device == "cpu")
+        found = train(made, bf16=args.bf16, cpu=args.device == "cpu", skipped=args.skipped)
         epochs.setdefault(what, []).append(found)
         return found.seconds
 
@@ -133,7 +134,6 @@ def scaling(name: str, data: Path, args: argparse.Namespace) -> Iterator[dict[st
             "processes": processes,
             **turn.as_dict(),
             "scans_a_second": median(e.scans_a_second for e in epochs[processes]),
-            "speed": 1 / turn.ratio,
         }
 
 
@@ -143,19 +143,33 @@ def launched(name: str, data: Path, processes: int, args: argparse.Namespace) ->
     Raises:
         RuntimeError: it failed; the message is its own.
     """
-    launch = ["--num_processes", processes, "--num_machines", 1, "--mixed_precision", "no", "--dynamo_backend", "no"]
-    launch += ["--num_cpu_threads_per_process", 1, "--main_process_port", free_port()]
-    launch += ["--multi_gpu"] if processes > 1 else []  # which is how several processes on a CPU are asked for, too
-    run = ["-m", "benchmarks.train_once", name, "--data", data, "--scans", scans_for(name, args, processes)]
-    run += ["--batch-size", batch_size(name, args), "--bf16" if args.bf16 else "--no-bf16"]
-    run += ["--cpu"] if args.device == "cpu" else []
-    command = [sys.executable, "-m", "accelerate.commands.launch", *launch, *run]
-    done = subprocess.run(list(map(str, command)), cwd=ROOT, check=False, capture_output=True, text=True)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("EPOCH ")]
-    if done.returncode or not lines:
-        raise RuntimeError(f"{' '.join(map(str, command[1:]))} failed:\n{done.stderr[-3000:]}")
-    epochs = [Epoch(**json.loads(line.removeprefix("EPOCH "))) for line in lines]
+    command = ["-m", "accelerate.commands.launch", *launch_arguments(processes)]
+    command += ["-m", "benchmarks.train_once", *run_arguments(name, data, processes, args)]
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, check=False, capture_output=True, text=True)
+    epochs = [Epoch(**json.loads(line[6:])) for line in done.stdout.splitlines() if line.startswith("EPOCH ")]
+    if done.returncode or not epochs:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
     return max(epochs, key=lambda e: e.seconds)
+
+
+def launch_arguments(processes: int) -> list[str]:
+    """Of `accelerate launch`: all that it would otherwise take from the user's configuration."""
+    found = ["--num_processes", processes, "--num_machines", 1, "--mixed_precision", "no", "--dynamo_backend", "no"]
+    found += ["--num_cpu_threads_per_process", 1, "--main_process_port", free_port()]
+    found += ["--multi_gpu"] if processes > 1 else []  # which is how several processes on a CPU are asked for, too
+    return list(map(str, found))
+
+
+def run_arguments(name: str, data: Path, processes: int, args: argparse.Namespace) -> list[str]:
+    """Of benchmarks.train_once."""
+    found = [name, "--data", data, "--scans", scans_for(name, args, processes), "--batch-size", batch_size(name, args)]
+    found += [
+        "--skipped",
+        args.skipped,
+        "--bf16" if args.bf16 else "--no-bf16",
+        *(["--cpu"] if args.device == "cpu" else []),
+    ]
+    return list(map(str, found))
 
 
 def bars(record: dict[str, Any]) -> Iterator[Bar]:
@@ -166,48 +180,27 @@ def bars(record: dict[str, Any]) -> Iterator[Bar]:
 
 def full(record: dict[str, Any]) -> str:
     """All of a record."""
-    rows = [
-        (
-            run["model"],
-            run["batches"],
-            number(run["scans_a_second"]),
-            f"{1 / run['ratio']:.2f}",
-            " to ".join(f"{1 / q:.2f}" for q in reversed(run["ratio_quartiles"])),
-            f"{run['waiting']:.1%}",
-        )
-        for run in record["data"]
-    ]
-    parts = [table(("", "batches from", "scans/s", "speed, ready = 1", "quartiles", "waiting"), rows)]
-    if record["processes"]:
-        rows = [
-            (run["model"], run["processes"], number(run["scans_a_second"]), f"{run['speed']:.2f}", run["rounds"])
-            for run in record["processes"]
-        ]
-        parts.append(table(("", "processes, 1 thread each", "scans/s", "speed", "rounds"), rows))
-    return "\n\n".join([*parts, told(record["bars"])])
+    return f"{readme(record)}\n\n{told(record['bars'])}"
 
 
 def readme(record: dict[str, Any]) -> str:
-    """README.md's table."""
+    """README.md's tables."""
     rows = [
-        (
-            run["model"],
-            run["batches"],
-            number(run["scans_a_second"]),
-            f"{1 / run['ratio']:.2f}",
-            f"{run['waiting']:.1%}",
-        )
+        (run["model"], run["batches"], number(run["scans_a_second"]), *speed(run), f"{run['waiting']:.1%}")
         for run in record["data"]
     ]
-    rows += [
-        (run["model"], launches(run["processes"]), number(run["scans_a_second"]), f"{run['speed']:.2f}", "")
-        for run in record["processes"]
-    ]
-    return table(("", "", "scans/s", "speed, first = 1", "waiting for data"), rows)
+    tables = [table(("", "batches from", "scans/s", "speed, ready = 1", "quartiles", "waiting for data"), rows)]
+    if record["processes"]:
+        rows = [
+            (run["model"], run["processes"], number(run["scans_a_second"]), *speed(run)) for run in record["processes"]
+        ]
+        tables.append(table(("", "processes of 1 thread", "scans/s", "speed, first = 1", "quartiles"), rows))
+    return "\n\n".join(tables)
 
 
-def launches(processes: int) -> str:
-    return f"{processes} process{'es' * (processes > 1)} of 1 thread"
+def speed(run: dict[str, Any]) -> tuple[str, str]:
+    """Relative to the first: the median, and the quartiles."""
+    return f"{1 / run['ratio']:.2f}", " to ".join(f"{1 / q:.2f}" for q in reversed(run["ratio_quartiles"]))
 
 
 if __name__ == "__main__":

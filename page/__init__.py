@@ -1,17 +1,19 @@
-"""What the page does in the browser alone, and its viewers' looks: scripts of one idea each, and a stylesheet."""
+"""What the page does in the browser alone, and the looks of that: scripts of one idea each, and stylesheets."""
 
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 
-SCRIPTS = ("drop", "fresh", "ids", "classes", "point", "compare", "profile", "save", "link", "clicks")
+SCRIPTS = ("busy", "drop", "fresh", "ids", "classes", "point", "compare", "profile", "save", "link", "clicks")
 """The scripts, which share one scope; in this order, since a constant has to be there before it is used."""
+
+STYLES = ("viewer", "busy")
 
 
 def head() -> str:
-    """The viewers' stylesheet, for the page's head: what Gradio takes as `css` it repeats with a prefix, which outdoes
-    rules that start above the page's container, as those for the way of comparing do."""
-    return f"<style>\n{(HERE / 'viewer.css').read_text(encoding='utf-8')}</style>"
+    """The stylesheets, for the page's head: what Gradio takes as `css` it repeats with a prefix, which outdoes rules
+    that start above the page's container, as those for the way of comparing do, and leaves out what is beside it."""
+    return "\n".join(f"<style>\n{(HERE / f'{name}.css').read_text(encoding='utf-8')}</style>" for name in STYLES)
 
 
 def script() -> str:

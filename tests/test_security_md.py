@@ -20,14 +20,17 @@ def test_limits_are_the_codes(app):
     import sys
 
     app()
-    closed_routes, many_run, tabs = (sys.modules[name] for name in ("closed_routes", "many_run", "tabs"))
+    door, many_run, tabs, room = (sys.modules[name] for name in ("door", "many_run", "tabs", "waiting_room"))
     assert f"{scan.MAX_BYTES / 1e6:g} MB and {scan.MAX_PIXELS / 1e6:g} megapixels" in TEXT
     assert len(scan.FORMATS) == 5
-    large = f"{scan.MAX_BYTES / 1e6:g} MB a file, {closed_routes.MAX_UPLOAD / 1e9:g} GB an upload"
-    assert f"{large}, {closed_routes.MAX_BODY / 1e6:g} MB any other request" in TEXT
+    large = f"{scan.MAX_BYTES / 1e6:g} MB a file, {door.FORM / 1e9:g} GB an upload"
+    assert f"{large}, {door.QUESTION / 1e6:g} MB any other request" in TEXT
     run = f"{batch.MAX_SCANS} scans, {batch.MAX_ARCHIVES} ZIPs and {tabs.KEEP_SECONDS // 60} minutes a run"
     assert f"{run}, {many_run.MAX_RESULT / 1e9:g} GB of results" in TEXT
-    assert closed_routes.MAX_UPLOAD == archive.MAX_TOTAL
+    assert door.FORM == archive.MAX_TOTAL
+    assert f"{door.UPLOADS / 1e9:g} GB of uploads at a time" in TEXT
+    scans, runs = (room.LINES[group["concurrency_id"]].places for group in (tabs.MODEL, tabs.BATCH))
+    assert f"lines of {scans} scans and {runs} runs, of which one visitor has {room.SHARE} at most" in TEXT
 
 
 def test_it_gives_no_address_that_might_not_exist():

@@ -1,0 +1,72 @@
+"""What the server remembers of a visit: states, and nothing else."""
+
+import asyncio
+import sys
+import tracemalloc
+
+import pytest
+from own_loop import run
+
+
+@pytest.fixture
+def demo(app, classifier):
+    return app().build_demo(classifier)
+
+
+def test_a_visit_is_light_and_keeps_nothing_that_was_shown(demo):
+    from gradio.state_holder import SessionState
+
+    Visit = sys.modules["visits"].Visit
+
+    def size(kind) -> float:
+        tracemalloc.start()
+        made = [kind(demo) for _ in range(20)]
+        taken = tracemalloc.get_traced_memory()[0] / len(made)
+        tracemalloc.stop()
+        return taken
+
+    assert size(Visit) < size(SessionState) / 5
+    visit, (viewer,) = Visit(demo), [b for b in demo.blocks.values() if b.elem_id == "classify-viewer"]
+    visit._update_value_in_config(viewer._id, "somebody's scan")
+    visit._update_config(viewer._id)
+    assert not list(visit.components)  # what Gradio's deep links would write to the disk
+
+
+def test_states_work_as_ever(demo):
+    from gradio.components import State
+
+    visit = sys.modules["visits"].Visit(demo)
+    state = next(b for b in demo.blocks.values() if isinstance(b, State))
+    assert state._id in visit.blocks_config.blocks
+    visit[state._id] = "kept"
+    assert visit[state._id] == "kept"
+    assert [value for _, value, _ in visit.state_components] == ["kept"]
+
+
+def test_installed_sessions_are_gradios(app, monkeypatch):
+    import gradio
+
+    app()
+    visits = sys.modules["visits"]
+    for module in (gradio.state_holder, gradio.route_utils):
+        monkeypatch.setattr(module, "SessionState", module.SessionState)  # put back afterwards
+    visits.install()
+    assert gradio.state_holder.SessionState is gradio.route_utils.SessionState is visits.Visit
+
+
+def test_progress_of_uploads_is_forgotten_when_they_are_over(app):
+    from gradio.route_utils import FileUploadProgress
+
+    app()
+    uploads = FileUploadProgress()
+
+    async def upload():
+        for name in ("over", "going on"):
+            uploads.append(name, "scan.png", b"x")
+        uploads.set_done("over")
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(uploads.is_tracked("never there"), 0.01)
+
+    run(upload())
+    sys.modules["visits"].forget_progress(uploads)
+    assert [*uploads._signals] == [*uploads._statuses] == ["going on"]
