@@ -24,7 +24,12 @@ CLASSIFY, SEGMENT = "Classify", "Segment"
 
 RESULTS = "octhub-results.zip"
 
-NOT_RUN = "The server was busy. Please run it again in a few minutes; your scans are still here."
+WAITING = note_html("Waiting for a turn", "One run at a time: yours starts when those before it have ended.")
+
+NOT_RUN = note_html(
+    "Not run", "The server was busy. Please run it again in a few minutes; your scans are still here.", "alert"
+)
+"""Said to a visitor who doesn't wait any longer for a place in line."""
 
 TOKEN_BYTES = 8
 
@@ -133,8 +138,7 @@ def many_tab(classifier: Classifier, segmenter: Segmenter | None) -> None:
         return gr.DownloadButton(visible=False), ""
 
     def begin():
-        waiting = note_html("Waiting for a turn", "One run at a time: yours starts when those before it have ended.")
-        return secrets.token_hex(TOKEN_BYTES), gr.Button(visible=False), gr.Button(visible=True), waiting, *nothing()
+        return secrets.token_hex(TOKEN_BYTES), gr.Button(visible=False), gr.Button(visible=True), WAITING, *nothing()
 
     def run(files: list[str] | None, chosen: list[str], axial: str, lateral: str, token: str):
         order = None
@@ -157,12 +161,15 @@ def many_tab(classifier: Classifier, segmenter: Segmenter | None) -> None:
     def over():
         return gr.Button(visible=True), gr.Button("Cancel", interactive=True, visible=False)
 
+    def failed(shown: str):
+        return *over(), NOT_RUN if shown == WAITING else gr.skip()  # a run that began says for itself what went wrong
+
     private = {"api_visibility": "private", "show_progress": "hidden"}
     shown = [status, results, table]
     begun = start.click(begin, None, [token, start, cancel, *shown], queue=False, **private)
     ran = begun.then(run, [upload, wanted, axial, lateral, token], shown, **BATCH, **private)
     ran.then(over, None, [start, cancel], queue=False, **private)
-    ran.failure(lambda: note_html("Not run", NOT_RUN, "alert"), None, status, queue=False, **private)
+    ran.failure(failed, status, [start, cancel, status], queue=False, **private)  # `then` is for what didn't fail
     cancel.click(bench.end, token, None, queue=False, **private).then(
         lambda: gr.Button("Ends after this scan…", interactive=False), None, cancel, queue=False, **private
     )

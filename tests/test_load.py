@@ -4,6 +4,8 @@ benchmarks/load.py does this for minutes and with 50 users; here a few questions
 """
 
 import asyncio
+import json
+import os
 import platform
 import random
 import sys
@@ -15,8 +17,9 @@ import numpy as np
 import pytest
 from own_loop import run
 
-from benchmarks.load import options
+from benchmarks import load
 from benchmarks.load_answers import Answer, classified, segmented
+from benchmarks.load_app import Running
 from benchmarks.load_client import App, Lost
 from benchmarks.load_memory import Curve, Peak, resident, slope, watched
 from benchmarks.load_scans import questions
@@ -87,10 +90,9 @@ class TestTheGenerator:
         assert slope([0, 250, 500], [100, 101, 102]) == pytest.approx(4)
         with pytest.raises(ValueError, match="looks"):
             slope([0], [1])
-        assert options(["--users", "1", "2"]).users == [1, 2]
+        assert load.options(["--users", "1", "2"]).users == [1, 2]
 
     def test_memory_is_that_of_the_whole_tree(self):
-        import os
         import subprocess
 
         hungry = "import sys; kept = b'x' * 50_000_000; print(len(kept), flush=True); sys.stdin.read()"
@@ -150,6 +152,20 @@ def test_each_kind_of_question_works(server, asked):
     tally = run(every())
     assert (tally.errors.total(), tally.mixed, tally.busy) == (0, [], 0)
     assert {*tally.seconds} == {*KINDS}
+
+
+def test_the_command_measures_and_fails_when_memory_grows(server, asked, monkeypatch, capsys):
+    monkeypatch.setattr(load, "WARM_UP", 1)
+    monkeypatch.setattr(load, "EVERY", 2)
+    monkeypatch.setattr(load, "CHECKED_ALONE", 1)
+    args = load.options(["--users", "2", "--seconds", "0.1", "--requests", "5", "--growth=-1e9"])
+    figures = run(load.measure(Running(server.url, os.getpid()), asked, args))
+    assert figures["rounds"][0]["answered"] >= 2
+    assert figures["memory"]["requests"] == [0, 2, 4, 5]
+    (problem,) = figures["problems"]
+    assert problem.startswith("memory grows by")
+    assert json.loads(json.dumps(figures)) == figures
+    assert "| users | answered |" in capsys.readouterr().out
 
 
 def test_grad_cam_gives_the_same_bits_in_many_threads(classifier, asked):

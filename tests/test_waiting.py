@@ -16,12 +16,15 @@ API = "/gradio_api"
 
 
 class Held(Classifier):
-    """A Classifier that answers while its gate is open."""
+    """A Classifier that answers while its gate is open, unless it is broken."""
 
     gate: threading.Event
+    broken = False
 
     def __call__(self, *args, **kwargs):
         self.gate.wait(60)
+        if self.broken:
+            raise RuntimeError("out of order")
         return super().__call__(*args, **kwargs)
 
 
@@ -39,7 +42,9 @@ def held(app, classifier, monkeypatch, tmp_path):
     module.launch(demo, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=port)
     url = f"http://127.0.0.1:{port}"
     with httpx.Client(base_url=url + API, timeout=60, trust_env=False) as http:
-        yield SimpleNamespace(url=url, http=http, gate=model.gate, demo=demo, queue=demo._queue, module=module)
+        yield SimpleNamespace(
+            url=url, http=http, gate=model.gate, model=model, demo=demo, queue=demo._queue, module=module
+        )
     model.gate.set()
     demo.close()
 
@@ -188,4 +193,30 @@ def test_the_page_says_so_and_asks_again_by_itself(held, scans, browser, classif
     page.locator(".examples button.thumbnail-item").nth(1).click()
     page.locator("#classify-viewer figcaption b", has_text="cnv-2.jpeg").wait_for()
     assert not [p for p in page.watch.problems if "503" not in p]  # the browser itself notes those
+    page.close()
+
+
+def test_a_run_that_finds_no_place_leaves_the_files_where_they_are(held, scans, browser):
+    fill(held, add(held, scans["scan.png"]), "many")
+    page = browser.new_page()
+    page.goto(held.url)
+    page.locator("html[data-octhub=ready]").wait_for(state="attached")
+    page.get_by_role("tab", name="Many scans").click()
+    page.locator(".many-files input[type=file]").wait_for(state="attached")
+    page.locator(".many-files input[type=file]").set_input_files(scans["plain.bmp"])
+    page.locator(".many-files .file-preview").get_by_text("plain").last.wait_for()
+    run = page.get_by_role("button", name="Run", exact=True)
+    run.click()
+    page.locator(".busy").get_by_text("8 runs are waiting").wait_for()
+    page.get_by_role("button", name="Don’t wait").click()
+    page.locator("#many-status [role=alert]", has_text="Not run").wait_for()
+    run.wait_for()
+    assert page.locator(".many-files .file-preview").get_by_text("plain").count()
+    held.model.broken = True  # and so it is after a run that failed, which says so itself
+    held.gate.set()
+    until(lambda: not held.queue.event_queue_per_concurrency_id["many"].queue)
+    run.click()
+    page.locator("#many-status [role=alert]", has_text="The run failed").wait_for()
+    run.wait_for()
+    assert page.locator("#many-status", has_text="The run failed").count()
     page.close()
