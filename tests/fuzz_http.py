@@ -85,7 +85,7 @@ def given(path: str) -> dict[str, Any]:
 
 def over_http(url: str, seeds: Iterable[int], tell: Callable[[Table], None] = lambda table: None) -> Table:
     """Try the seeds, and then whether the app still answers."""
-    app, table = App(url), Table()
+    app, table = App(url), Table(left=None)
     for seed in seeds:
         case, start = fuzz_in_process.case(seed), time.monotonic()
         try:
