@@ -3,7 +3,7 @@
 Importing this file launches and downloads nothing. Beside it, classify_tab.py, segment_tab.py, many_tab.py and
 about_tab.py lay out the tabs and tabs.py holds what they share; the page's looks are in app.css and about.css, and what
 it does in the browser alone is in page/; assistants.py serves the API as an assistant's tools. What is let in, who
-waits, what is remembered and how memory is kept is in door.py, waiting_room.py, visits.py and heap.py.
+waits, what is remembered and how memory is kept: closed_routes.py and door.py, waiting_room.py, visits.py, heap.py.
 """
 
 import tabs  # isort: skip  # first of all: on a ZeroGPU Space it imports `spaces`, before anything touches CUDA
@@ -23,6 +23,7 @@ import page
 import visits
 from about_tab import about_tab
 from classify_tab import classify_tab
+from closed_routes import ClosedRoutes
 from deep_link import deep_links
 from door import Door
 from many_tab import many_tab
@@ -108,7 +109,7 @@ def build_demo(classifier: Classifier, segmenter: Segmenter | None = None) -> gr
         sides = [classify] if segmenter is None else [classify, segment]
         deep_links(demo, pages, sides, ["many", "about"])
         gr.HTML(footer_html(examples))
-    demo.queue(api_open=False)  # whoever asks waits in line
+    demo.queue(api_open=False)  # whoever asks waits in line; /run would pass by it
     demo._queue = WaitingRoom(demo)
     return demo
 
@@ -176,7 +177,7 @@ def launch(demo: gr.Blocks, **options) -> None:
         state_session_capacity=visits.VISITS,
         enable_monitoring=False,
         footer_links=["api"],
-        app_kwargs={"lifespan": visits.forgetful, "middleware": [Middleware(Door)]},
+        app_kwargs={"lifespan": visits.forgetful, "middleware": [Middleware(ClosedRoutes), Middleware(Door)]},
         **options,
     )
 

@@ -19,6 +19,9 @@ from tabs import KEEP_SECONDS, SWEEP_SECONDS
 QUESTION = 5_000_000
 """Bytes of a request that uploads nothing. The longest of the page's names 500 files; MCP has a limit of 4 MiB."""
 
+FORM = 2_000_000_000
+"""Bytes of one upload, however many files it has: as many as the scans of a ZIP may have (octhub.archive)."""
+
 UPLOADS = 8_000_000_000
 """Bytes of uploads on the disk at a time: of all that arrive within HELD seconds."""
 
@@ -36,6 +39,8 @@ TOO_MUCH = "maximum allowed size"
 
 FULL = f"The server holds as many uploads as it can ({TOO_MUCH}). They are deleted soon: please try again in an hour."
 
+TOO_LARGE = f"An upload of more than {FORM / 1e9:g} GB ({TOO_MUCH}), expected fewer files at a time."
+
 TOO_LONG = f"A question of more than {QUESTION / 1e6:g} MB, expected a file to be uploaded by POST to /upload."
 
 
@@ -52,6 +57,8 @@ class Door:
         said = Headers(scope=scope).get("content-length", "")
         length = int(said) if said.isdecimal() else 0  # without it, the body comes in chunks
         if scope["path"].rstrip("/").endswith("/upload"):
+            if length > FORM:
+                return await PlainTextResponse(TOO_LARGE, 413)(scope, receive, send)
             if self.held() + length + EACH > UPLOADS:
                 return await PlainTextResponse(FULL, 413)(scope, receive, send)
             return await self.app(scope, self._uploaded(receive), send)
@@ -68,18 +75,21 @@ class Door:
 
     def _uploaded(self, receive: Receive) -> Receive:
         """A body that ends with a MultiPartException if it must: then Gradio deletes what it has written of it."""
-        begun, whole = time.monotonic(), False
+        begun, whole, length = time.monotonic(), False, 0
         self._arrived[_minute()] += EACH
 
         async def receive_some() -> Message:
-            nonlocal whole
+            nonlocal whole, length
             if whole:
                 return await receive()
             try:
                 message = await asyncio.wait_for(receive(), STALLED)
             except asyncio.TimeoutError as e:
                 raise MultiPartException(f"nothing came for {STALLED} seconds") from e
+            length += len(message.get("body", b""))
             self._arrived[_minute()] += len(message.get("body", b""))
+            if length > FORM:
+                raise MultiPartException(TOO_LARGE)
             if message["type"] == "http.disconnect":
                 raise MultiPartException("the upload broke off")
             if self.held() > UPLOADS:

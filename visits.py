@@ -6,7 +6,7 @@ So a session here holds states alone, and is forgotten when it has been idle for
 """
 
 import asyncio
-import os
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -17,12 +17,15 @@ from types import SimpleNamespace
 import gradio.route_utils
 import gradio.routes
 import gradio.state_holder
-from anyio.to_thread import run_sync
 
 import tabs
 
 VISITS = 1000
 """Sessions that are remembered at most, 50 to 100 kB each; beyond that, the one that has been idle longest goes."""
+
+
+STRAY = re.compile(r"tmp\w{8}|[0-9a-f]{32,64}")
+"""How Gradio calls an upload while it comes in, and the folder of a file."""
 
 
 class Nothing(dict):
@@ -67,7 +70,7 @@ async def _forget_on_schedule(app) -> None:
         forget(app.state_holder, tabs.KEEP_SECONDS)
         app.get_blocks()._queue.tidy()
         forget_progress(gradio.routes.file_upload_statuses)
-        await run_sync(sweep, Path(app.uploaded_file_dir), tabs.KEEP_SECONDS)
+        sweep(Path(app.uploaded_file_dir), tabs.KEEP_SECONDS)  # not in a thread: uploads get their folders in this one
 
 
 def forget(holder, age: float) -> None:
@@ -88,11 +91,11 @@ def forget_progress(uploads) -> None:
 
 
 def sweep(folder: Path, age: float) -> None:
-    """Delete uploads that never arrived whole, or under no name that Gradio takes: it writes them right into the folder
-    of uploads, and loses track of them. Those that arrived are in folders of their own, and Gradio deletes them."""
+    """Delete what Gradio leaves among the uploads and doesn't sweep, if nothing was written to it for `age` seconds:
+    uploads that broke off or came without a usable name, an empty file for each file that an event was given, and
+    folders whose files are gone, which are named after their content."""
     before = time.time() - age
-    with suppress(FileNotFoundError), os.scandir(folder) as entries:
-        for entry in entries:
-            with suppress(FileNotFoundError):
-                if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < before:
-                    os.remove(entry.path)
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with suppress(OSError):  # a folder that isn't empty; what somebody else has just deleted
+            if STRAY.fullmatch(path.name) and path.lstat().st_mtime < before:
+                path.rmdir() if path.is_dir() else path.unlink()

@@ -42,23 +42,35 @@ class Timing:
         }
 
 
-def in_turns(contestants: Mapping[str, Callable[[], Any]], rounds: int = 20, warm_up: int = 2) -> dict[str, Timing]:
+def seconds_of(run: Callable[[], Any]) -> float:
+    """What a call takes."""
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+def in_turns(
+    contestants: Mapping[str, Callable[[], Any]],
+    rounds: int = 20,
+    warm_up: int = 2,
+    measure: Callable[[Callable[[], Any]], float] = seconds_of,
+) -> dict[str, Timing]:
     """Run every contestant once a round, in another order than the round before.
 
     Args:
         contestants: by name; the first is what the ratios are relative to. What runs on an accelerator waits for it.
         rounds: that count.
         warm_up: rounds before them, that don't.
+        measure: runs a contestant and gives its seconds; another than `seconds_of` where only a part of it counts.
     """
     taken: dict[str, list[float]] = {name: [] for name in contestants}
     order = list(contestants)
     for turn in range(warm_up + rounds):
         order = order[1:] + order[:1]
         for name in order:
-            started = time.perf_counter()
-            contestants[name]()
+            seconds = measure(contestants[name])
             if turn >= warm_up:
-                taken[name].append(time.perf_counter() - started)
+                taken[name].append(seconds)
     first = taken[next(iter(contestants))]
     return {
         name: Timing(tuple(seconds), tuple(a / b for a, b in zip(seconds, first, strict=True)))

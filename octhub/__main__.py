@@ -1,5 +1,5 @@
 """Command line: `python -m octhub classify FILE_OR_FOLDER …`, `… segment FILE_OR_FOLDER … --out DIR`,
-`… verify`, `… verify --url URL`."""
+`… verify`, `… verify --url URL`, `… export CHECKPOINT --out FILE`."""
 
 import argparse
 import csv
@@ -14,13 +14,17 @@ from octhub import __version__
 from octhub.connect import WAKE_SECONDS, RemoteError
 from octhub.device import DeviceError
 from octhub.hub import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER, CheckpointError
+from octhub.whole_files import naming, whole_file
+
+SEGMENT_WORKERS = 4
+"""Scans that are segmented at once, at most: each takes some 300 MB."""
 
 BAD_INPUT = 2
 """Exit status when a scan, a checkpoint, an argument or a running app can't be used."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; the exit status is 0, 1 (verify: the gallery disagrees) or 2 (bad input, or no app at --url)."""
+    """Run a command; the exit status is 0, 1 (verify, export: answers disagree) or 2 (bad input, no app at --url)."""
     args = _parser().parse_args(argv)
     try:
         with ExitStack() as args.open:  # ZIPs stay open till the end
@@ -70,6 +74,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     verify.set_defaults(run=_verify)
 
+    export = commands.add_parser(
+        "export",
+        help="write a checkpoint as an ONNX file that answers alike",
+        description="""Write one self-contained ONNX file, and compare its answers, by ONNX Runtime, with the
+        checkpoint's for every example of the gallery. A file that doesn't agree isn't left. Needs the extra
+        octhub[onnx].""",
+    )
+    export.add_argument("checkpoint", metavar="CHECKPOINT", help="a folder or a Hub repo")
+    export.add_argument("--format", choices=["onnx"], default="onnx", help="the only one so far")
+    export.add_argument(
+        "--out", type=Path, metavar="FOLDER_OR_FILE", required=True, help="a name ending with .onnx is a file"
+    )
+    export.add_argument(
+        "--dtype", choices=["float32", "float16"], default="float32", help="of the stored weights (float32)"
+    )
+    export.add_argument("--examples", type=Path, metavar="DIR", help="gallery with a manifest.json")
+    export.set_defaults(run=_export)
+
     for command in (classify, segment):
         command.add_argument(
             "paths", nargs="+", type=Path, metavar="FILE_OR_FOLDER", help="folders and ZIPs are searched for images"
@@ -99,6 +121,7 @@ def _classify(args: argparse.Namespace) -> int:
     from octhub.results import classification_columns, classification_row
     from octhub.scan import ScanError
     from octhub.sources import open_scans
+    from octhub.workers import in_order
 
     files = list(open_scans(args.paths, args.open))
     if not files:
@@ -106,22 +129,30 @@ def _classify(args: argparse.Namespace) -> int:
         return BAD_INPUT
     classifier = Classifier.from_pretrained(args.classifier, device=args.device)
     many = any(path.is_dir() for path in args.paths) or len(files) > len(args.paths)
+
+    def answer(item):
+        file, read = item
+        given = None
+        try:
+            scan, given = read_input(read(), str(file))
+            return given, classifier(scan)
+        except ScanError as e:
+            return given, e
+
     bad = 0
     with _table(args.csv, classification_columns(classifier.class_names)) as write:
-        for file, read in tqdm(files, "classify", unit="scan", disable=not many):
-            given = None
-            try:
-                scan, given = read_input(read(), str(file))
-                answer = classifier(scan)
-            except ScanError as e:
+        answers = in_order(answer, files)
+        for (file, _), (given, said) in tqdm(answers, "classify", len(files), unit="scan", disable=not many):
+            came_from = columns(provenance(classifier, given))
+            if isinstance(said, ScanError):
                 bad += 1
-                tqdm.write(f"error: {e}", file=sys.stderr)
-                write({"file": file, "error": e} | columns(provenance(classifier, given)))
+                tqdm.write(f"error: {said}", file=sys.stderr)
+                write({"file": file, "error": said} | came_from)
                 continue
-            write({"file": file} | classification_row(answer) | columns(provenance(classifier, given)))
-            likely = f"{answer.probabilities[answer.label]:.1%}"
-            said = [answer.reason, f"{answer.label} {likely}"] if answer.reason else [likely]
-            tqdm.write("\t".join([str(file), answer.decision, *said]), file=sys.stdout)
+            write({"file": file} | classification_row(said) | came_from)
+            likely = f"{said.probabilities[said.label]:.1%}"
+            told = [said.reason, f"{said.label} {likely}"] if said.reason else [likely]
+            tqdm.write("\t".join([str(file), said.decision, *told]), file=sys.stdout)
     if many or bad:
         print(f"{len(files) - bad} classified, {bad} could not be read", file=sys.stderr)
     return BAD_INPUT if bad else 0
@@ -134,6 +165,7 @@ def _segment(args: argparse.Namespace) -> int:
     from octhub.results import AREAS, COLUMNS, LABELS, area_rows, decided, places, save
     from octhub.scan import ScanError
     from octhub.sources import open_scans
+    from octhub.workers import in_order
 
     try:
         scale = None if args.scale is None else Scale(*args.scale)
@@ -150,24 +182,33 @@ def _segment(args: argparse.Namespace) -> int:
         return BAD_INPUT
     segmenter = Segmenter.from_pretrained(args.segmenter, device=args.device)
     args.out.mkdir(parents=True, exist_ok=True)
+
+    def answer(item):
+        file, place = item
+        given = None
+        try:
+            scan, given = read_input(reads[file](), str(file))
+            found = segmenter(scan)
+        except ScanError as e:
+            return given, e, []
+        save(place, scan, found)
+        return given, found, area_rows(measure(found.mask, found.class_names, scale))
+
     bad = 0
     with _table(args.out / AREAS, COLUMNS) as write:
-        for file, place in tqdm(files.items(), "segment", unit="scan", disable=len(files) == 1):
-            given = None
-            try:
-                scan, given = read_input(reads[file](), str(file))
-                answer = segmenter(scan)
-            except ScanError as e:
+        answers = in_order(answer, files.items(), SEGMENT_WORKERS)
+        bar = tqdm(answers, "segment", len(files), unit="scan", disable=len(files) == 1)
+        for (file, place), (given, said, rows) in bar:
+            came_from = columns(provenance(segmenter, given))
+            if isinstance(said, ScanError):
                 bad += 1
-                tqdm.write(f"error: {e}", file=sys.stderr)
-                write({"file": file, "error": e} | columns(provenance(segmenter, given)))
+                tqdm.write(f"error: {said}", file=sys.stderr)
+                write({"file": file, "error": said} | came_from)
                 continue
-            save(place, scan, answer)
-            said = {"file": file} | decided(answer) | columns(provenance(segmenter, given))
-            for row in area_rows(measure(answer.mask, answer.class_names, scale)):
-                write(said | row)
-            if answer.reason:
-                tqdm.write(f"note: {file}: {answer.decision}: {answer.reason}", file=sys.stderr)
+            for row in rows:
+                write({"file": file} | decided(said) | came_from | row)
+            if said.reason:
+                tqdm.write(f"note: {file}: {said.decision}: {said.reason}", file=sys.stderr)
             tqdm.write(f"{file}\t{place}{LABELS}", file=sys.stdout)
     if len(files) > 1 or bad:
         print(f"{len(files) - bad} segmented, {bad} could not be read; see {args.out / AREAS}", file=sys.stderr)
@@ -176,19 +217,29 @@ def _segment(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _table(path: Path | None, columns: list[str]) -> Iterator[Callable[[dict], None]]:
-    """A function that appends a row to a new CSV file at once, so that nothing is lost; without a path, to nowhere."""
+    """A function that appends a row to a new CSV file at once, so that nothing is lost; without a path, to nowhere.
+
+    The file's name ends in ".partial" until the last row: half a table must not look whole.
+    """
     if path is None:
         yield lambda row: None
         return
-    with path.open("w", newline="", encoding="utf-8") as f:
+    with whole_file(path, keep=True) as partial:
+        with naming(path):
+            f = partial.open("w", newline="", encoding="utf-8")
         writer = csv.DictWriter(f, columns)
-        writer.writeheader()
 
         def write(row: dict) -> None:
-            writer.writerow(row)
-            f.flush()
+            with naming(path):
+                writer.writerow(row)
+                f.flush()
 
-        yield write
+        try:
+            write(dict(zip(columns, columns, strict=True)))
+            yield write
+        finally:
+            with naming(path):
+                f.close()
 
 
 def _verify(args: argparse.Namespace) -> int:
@@ -224,6 +275,12 @@ def _verify(args: argparse.Namespace) -> int:
     where = "" if args.url is None else f" at {args.url}"
     print(f"{len(examples) - len(failed)} of {len(examples)} examples agree with the manifest{where}")
     return 1 if failed else 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    from octhub.export import command
+
+    return command(args)
 
 
 def _url_problem(args: argparse.Namespace) -> str:

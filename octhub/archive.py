@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from octhub.results import is_result
 from octhub.safe_path import apart, safe_path
-from octhub.scan import IMAGE_SUFFIXES, MAX_BYTES, ScanError
+from octhub.scan import IMAGE_SUFFIXES, MAX_BYTES, ScanError, why
 
 MAX_MEMBERS = 5000
 """Entries of an archive, with folders and what is passed over: several times the scans of a run (see octhub.batch)."""
@@ -118,8 +118,7 @@ class Archive:
                 f.read(1)  # at the end its checksum is compared
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as e:
             # RuntimeError: NotImplementedError, or a password that the directory said nothing of
-            why = str(e) or type(e).__name__
-            raise ArchiveError(f"{self.name}: {member.label} is damaged ({why}), expected a whole file") from e
+            raise ArchiveError(f"{self.name}: {member.label} is damaged ({why(e)}), expected a whole file") from e
         if len(data) != member.info.file_size:
             found = f"{len(data)} bytes of {member.label}"
             raise ArchiveError(f"{self.name}: {found}, expected {member.info.file_size} as its directory says")
@@ -184,12 +183,12 @@ def open_archive(source: str | Path | BinaryIO, name: str | None = None) -> Iter
             guard = _Guarded(source, name)
             archive = Archive(stack.enter_context(zipfile.ZipFile(guard)), name)
         except zipfile.BadZipFile as e:
-            raise ArchiveError(f"{name}: not a ZIP, or not all of one ({e}), expected a whole ZIP of scans") from e
+            raise ArchiveError(f"{name}: not a ZIP, or not all of one ({why(e)}), expected a whole ZIP of scans") from e
         except (OSError, RuntimeError, ValueError, OverflowError, struct.error) as e:
             if isinstance(e, ArchiveError):
                 raise
-            why = getattr(e, "strerror", None) or str(e) or type(e).__name__
-            raise ArchiveError(f"{name}: can't be read ({why}), expected a ZIP of scans") from e
+            found = getattr(e, "strerror", None) or why(e)
+            raise ArchiveError(f"{name}: can't be read ({found}), expected a ZIP of scans") from e
         guard.most = MAX_BYTES
         yield archive
 

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 
 from octhub.bscan import TINY
-from octhub.preprocess import blank_margins, trim_sides, window
+from octhub.preprocess import window, windowed
+from octhub.tissue import Tissue
 
 THUMBNAIL = (64, 96)
 """(rows, columns) that a scan is reduced to, so that no statistic but the grain depends on its size."""
@@ -15,18 +16,20 @@ GRAIN_WIDTH = 512
 FAR = 20
 """Rows of the thumbnail from the band of light to what is far above or below it: beyond a healthy retina."""
 
+BRIGHT_LEVEL = 102
+"""Of 255: above it, a pixel's surroundings are bright, and its grain counts."""
+
 DARK, BRIGHT = 0.25, 0.6
 """Windowed intensities: below, vitreous and deep choroid; above, the nerve fibres and the pigment epithelium."""
 
 
-def statistics(scan: np.ndarray) -> np.ndarray:
-    """The figures of an image: (H, W) float32 in [0, 1] → (len(STATISTICS),) float64, all finite.
+def statistics(scan: np.ndarray | Tissue) -> np.ndarray:
+    """The figures of an image: (H, W) float32 in [0, 1], or its tissue → (len(STATISTICS),) float64, all finite.
 
     White margins and black sides are left out, and intensities are windowed, as for a model.
     """
-    scan, _ = trim_sides(blank_margins(scan))
-    low, high = window(scan)
-    image = np.clip((scan - low) / (high - low), 0, 1).astype(np.float32)
+    tissue = Tissue.of(scan).image
+    image = windowed(tissue, window(tissue))
     small = cv2.resize(image, THUMBNAIL[::-1], interpolation=cv2.INTER_AREA)
     smooth = cv2.GaussianBlur(small, (0, 0), 1)
     steps = np.diff(smooth, axis=0)
@@ -60,6 +63,7 @@ def _grain(image: np.ndarray) -> float:
     if width > GRAIN_WIDTH:
         size = GRAIN_WIDTH, max(8, round(height * GRAIN_WIDTH / width))
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    median = cv2.medianBlur(np.round(image * 255).astype(np.uint8), 5) / 255
-    bright = median > 0.4
-    return float(np.abs(image - median)[bright].mean()) if bright.any() else 0.0
+    levels = image * 255
+    median = cv2.medianBlur(np.rint(levels, out=levels).astype(np.uint8), 5)
+    bright = median > BRIGHT_LEVEL
+    return float(np.abs(image[bright] - median[bright] / 255).mean()) if bright.any() else 0.0

@@ -2,18 +2,20 @@
 
 import json
 import os
+import shutil
 from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
-from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
+from huggingface_hub.constants import CONFIG_NAME, REPOCARD_NAME, SAFETENSORS_SINGLE_FILE
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from octhub.download import ARGUMENTS, DownloadError, HubSource, download
 from octhub.origin import Origin
 from octhub.serving import ServingConfig
+from octhub.whole_files import PARTIAL, save_tensors, write_whole
 
 CONFIG_VERSION = 1
 """Raised when config.json changes in a way that older code would misread."""
@@ -26,6 +28,9 @@ DEFAULT_SEGMENTER = "checkpoints/unet-duke-dme"
 
 EMBEDDED = {"OctNet": DEFAULT_CLASSIFIER, "UNet": DEFAULT_SEGMENTER}
 """By architecture: what to name when the Hub can't be reached."""
+
+WEIGHTS_SHA256 = "weights_sha256"
+"""In config.json: the hash of the file of weights that belong to it."""
 
 BESIDE_PACKAGE = Path(__file__).resolve().parent.parent
 """In a clone of the repository, the folder that holds checkpoints/."""
@@ -78,7 +83,9 @@ class CheckpointMixin(
     """`from_pretrained` and `save_pretrained` for octhub's models.
 
     A checkpoint is a folder (or a Hub repo) with model.safetensors, config.json and README.md. config.json
-    holds the constructor's arguments, `architecture` (the class name) and `config_version`.
+    holds the constructor's arguments, `architecture` (the class name), `config_version` and `weights_sha256`, the hash
+    of model.safetensors; other weights beside it are refused. (Where it lacks the hash, as in checkpoints of octhub's
+    first days, any weights that fit are taken.)
     """
 
     serving: ServingConfig | None
@@ -100,25 +107,46 @@ class CheckpointMixin(
     def save_pretrained(self, save_directory: str | Path, *, dtype: torch.dtype | None = None, **kwargs) -> None:
         """Write model.safetensors, config.json and, unless one is there, README.md.
 
+        All of it is written before anything takes its place, so what can't be written leaves the folder as it was.
+
         Args:
             dtype: store floating-point tensors in this type (torch.float16 halves the file).
+
+        Raises:
+            OSError: it can't be written, for instance because the disk is full.
         """
+        folder = Path(save_directory)
+        if kwargs.get("push_to_hub"):
+            kwargs.setdefault("repo_id", folder.name)
         self._save_dtype = dtype
+        partial = folder / PARTIAL
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            super().save_pretrained(partial, **kwargs)
+            card = [] if (folder / REPOCARD_NAME).exists() else [REPOCARD_NAME]
+            for name in (SAFETENSORS_SINGLE_FILE, CONFIG_NAME, *card):
+                (partial / name).replace(folder / name)
+        except OSError as e:
+            if e.errno is None:
+                raise
+            name = Path(e.filename).name if e.filename else ""
+            raise OSError(e.errno, e.strerror, str(folder / name)) from e
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Called by the mixin, which then adds a card."""
+        dtype = self._save_dtype
+        tensors = {name: t.to(dtype) if dtype and t.is_floating_point() else t for name, t in self.state_dict().items()}
+        save_tensors(save_directory / SAFETENSORS_SINGLE_FILE, tensors)
         config = {
             **self._hub_mixin_config,
             "serving": None if self.serving is None else asdict(self.serving),
             "architecture": type(self).__name__,
             "config_version": CONFIG_VERSION,
+            WEIGHTS_SHA256: Origin(save_directory).hash_of(SAFETENSORS_SINGLE_FILE),
         }
-        super().save_pretrained(save_directory, config=config, **kwargs)
-
-    def _save_pretrained(self, save_directory: Path) -> None:
-        dtype = self._save_dtype
-        tensors = {
-            name: (t.to(dtype) if dtype and t.is_floating_point() else t).detach().cpu().contiguous()
-            for name, t in self.state_dict().items()
-        }
-        save_file(tensors, save_directory / SAFETENSORS_SINGLE_FILE, metadata={"format": "pt"})
+        write_whole(save_directory / CONFIG_NAME, json.dumps(config, sort_keys=True, indent=2))
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *, revision: str | None = None, **kwargs):
@@ -131,7 +159,8 @@ class CheckpointMixin(
             map_location: the device to load to; "cpu" by default.
 
         Raises:
-            CheckpointError: nothing there, another architecture, missing or extra tensors, a damaged file.
+            CheckpointError: nothing there, another architecture, a damaged file, other weights than those that belong
+                to the configuration, missing or extra tensors.
         """
         source = locate(pretrained_model_name_or_path)
         hub_kwargs = {key: kwargs.pop(key) for key in ARGUMENTS if key in kwargs}
@@ -142,7 +171,13 @@ class CheckpointMixin(
         if missing:
             raise CheckpointError(f"{source}: no {' and no '.join(missing)} in this folder")
         try:
-            cls._check_config(source, json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8")))
+            config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+            cls._check_config(source, config)
+            found, expected = origin.hash_of(SAFETENSORS_SINGLE_FILE), config.get(WEIGHTS_SHA256)
+            if expected not in (None, found):
+                raise WeightsError(
+                    f"sha256 {found}, expected {expected} as {CONFIG_NAME} says: damaged, or of another checkpoint"
+                )
             model = super().from_pretrained(folder, **kwargs)
         except CheckpointError:
             raise
@@ -153,7 +188,7 @@ class CheckpointMixin(
         except (TypeError, ValueError, AttributeError) as e:
             raise CheckpointError(f"{source}: {CONFIG_NAME} does not fit {cls.__name__}: {e}") from e
         model.origin = origin
-        model.weights_sha256 = origin.sha256()[SAFETENSORS_SINGLE_FILE]
+        model.weights_sha256 = found
         return model
 
     @classmethod
@@ -195,7 +230,7 @@ class CheckpointMixin(
                 f"{model_id}: {CONFIG_NAME} has config_version {config.get('config_version')}, this octhub reads up to "
                 f"{CONFIG_VERSION}; upgrade octhub"
             )
-        known = {*cls._hub_mixin_init_parameters, "architecture", "config_version"}
+        known = {*cls._hub_mixin_init_parameters, "architecture", "config_version", WEIGHTS_SHA256}
         unknown = sorted(set(config) - known)
         if isinstance(serving := config.get("serving"), dict):  # the mixin would pass over unknown fields
             unknown += sorted(f"serving.{key}" for key in set(serving) - {f.name for f in fields(ServingConfig)})

@@ -82,10 +82,21 @@ class OctNet(
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """(B, in_chans, H, W) → pooled features (B, channels[-1])."""
+        return self.pooled(self.activation(x))
+
+    def activation(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, in_chans, H, W) → the last block's activation before its pooling, (B, channels[-1], h, w)."""
         if x.ndim != 4 or x.shape[1] != self.in_chans or min(x.shape[2:]) < self.smallest:
             expected = f"(B, {self.in_chans}, H, W) with H and W at least {self.smallest}"
             raise ValueError(f"input of shape {tuple(x.shape)}, expected {expected}")
-        return self.pool(self.blocks(x)).flatten(1)
+        *others, last = self.blocks
+        for block in others:
+            x = block(x)
+        return last.act(last.norm(last.conv(x)))
+
+    def pooled(self, activation: torch.Tensor) -> torch.Tensor:
+        """An activation, (B, channels[-1], h, w) → features (B, channels[-1])."""
+        return self.pool(self.blocks[-1].pool(activation)).flatten(1)
 
     def novelty(self, features: torch.Tensor) -> torch.Tensor | None:
         """(B, channels[-1]) → (B,) distance in [0, 2] from the nearest remembered scan; None without any.
@@ -99,6 +110,27 @@ class OctNet(
         nearest = (features @ memory.T).amax(dim=1)
         return (2 - 2 * nearest).clamp(min=0).sqrt()
 
+    def heat(self, activation: torch.Tensor, class_index: torch.Tensor) -> torch.Tensor:
+        """Grad-CAM (Selvaraju et al. 2017) at the last block's activation, in closed form.
+
+        Max pooling hands each window's gradient to one pixel, and average pooling hands the same to every window. So
+        the mean of a logit's gradient over a channel, which is the channel's weight, is the logit's gradient at the
+        channel's pooled feature over the number of pixels, and only the MLP has to be differentiated.
+
+        Args:
+            activation: (B, channels[-1], h, w), of `activation`.
+            class_index: (B,) int64, the class to explain of each.
+
+        Returns:
+            (B, h, w), at least 0: evidence for the class.
+        """
+        with torch.inference_mode(False), torch.enable_grad():
+            features = self.pooled(activation).detach().clone().requires_grad_(True)
+            logits = self.mlp(features).gather(1, class_index.clone()[:, None])
+            (gradient,) = torch.autograd.grad(logits.sum(), features)
+        weights = gradient / activation[0, 0].numel()
+        return (weights[:, :, None, None] * activation).sum(1).relu()
+
     def cam_layer(self) -> nn.Module:
-        """The layer that Grad-CAM looks at: the last block's activation, before its pooling."""
+        """The layer that `heat` looks at: the last block's activation, before its pooling."""
         return self.blocks[-1].act

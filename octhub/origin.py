@@ -39,11 +39,12 @@ class Origin:
 
     def sha256(self) -> dict[str, str]:
         """The hashes of weights and configuration, by file name."""
-        hashes = {}
-        for name in (SAFETENSORS_SINGLE_FILE, CONFIG_NAME):
-            with (self.folder / name).open("rb") as f:
-                hashes[name] = sha_fileobj(f).hex()
-        return hashes
+        return {name: self.hash_of(name) for name in (SAFETENSORS_SINGLE_FILE, CONFIG_NAME)}
+
+    def hash_of(self, name: str) -> str:
+        """The sha256 of a file in the folder, in hexadecimal."""
+        with (self.folder / name).open("rb") as f:
+            return sha_fileobj(f).hex()
 
     def find(self, names: Sequence[str]) -> tuple[dict[str, Path], dict[str, str]]:
         """Files that a checkpoint may have or not, of the very commit that was loaded.

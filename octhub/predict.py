@@ -1,6 +1,5 @@
 """The one way to run a model on a scan: app, API, command line and Python all come through here."""
 
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from torch import nn
 
 from octhub.decision import NOT_BSCAN, OUTLINED, decide, not_bscan
 from octhub.device import pick_device
-from octhub.explain import grad_cam
+from octhub.explain import heatmaps
 from octhub.hub import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER, CheckpointError
 from octhub.mask import UNKNOWN, read_mask
 from octhub.metrics import SegmentationScore
@@ -19,6 +18,7 @@ from octhub.octnet import OctNet
 from octhub.preprocess import classes_to_scan, preprocess, to_scan
 from octhub.scan import read_scan
 from octhub.serving import ServingConfig
+from octhub.tissue import Tissue
 from octhub.unet import UNet
 
 ScanLike = str | Path | Image.Image | np.ndarray
@@ -58,9 +58,8 @@ class Classifier:
         if model.serving is None:
             raise CheckpointError("the model has no serving configuration (size, normalisation, class names)")
         self.device = pick_device(device)
-        self.model = model.to(self.device).eval().requires_grad_(False)
+        self.model = model.to(self.device, memory_format=torch.channels_last).eval().requires_grad_(False)
         self.serving = model.serving
-        self._lock = threading.Lock()  # Grad-CAM hooks the model while it works
 
     @classmethod
     def from_pretrained(
@@ -87,19 +86,21 @@ class Classifier:
         if isinstance(heatmap, str) and heatmap not in self.class_names:
             raise ValueError(f"heatmap class {heatmap!r}, expected one of {', '.join(self.class_names)}")
         pixels = read_scan(scan)
-        input, box = preprocess(pixels, self.serving)
-        input = input[None].to(self.device)
-        with self._lock:
-            with torch.inference_mode():
-                features = self.model.features(input)
-                logits, novelty = self.model.mlp(features), self.model.novelty(features)
+        tissue = Tissue.of(pixels)
+        input, box = preprocess(tissue, self.serving)
+        input = input[None].to(self.device, memory_format=torch.channels_last)
+        with torch.inference_mode():
+            activation = self.model.activation(input)
+            features = self.model.pooled(activation)
+            logits, novelty = self.model.mlp(features), self.model.novelty(features)
+            shown = self.class_names.index(heatmap) if isinstance(heatmap, str) else int(logits.argmax())
             if heatmap:
-                wanted = self.class_names.index(heatmap) if isinstance(heatmap, str) else int(logits.argmax())
-                cam, _, shown = grad_cam(self.model, input, wanted)
+                heat = self.model.heat(activation, torch.tensor([shown], device=self.device))
+                cam = heatmaps(heat, self.serving.size)[0]
         probabilities = (logits[0].float() / self.serving.temperature).softmax(0).tolist()
         label = self.class_names[int(logits.argmax())]
         named = dict(zip(self.class_names, probabilities, strict=True))
-        decided = decide(pixels, self.serving, label, named[label], None if novelty is None else float(novelty))
+        decided = decide(tissue, self.serving, label, named[label], None if novelty is None else float(novelty))
         if not heatmap:
             return Classification(label, named, None, None, *decided)
         return Classification(label, named, to_scan(cam, box, pixels.shape), self.class_names[shown], *decided)
@@ -164,9 +165,10 @@ class Segmenter:
             ScanError: the scan can't be read.
         """
         pixels = read_scan(scan)
-        input, box = preprocess(pixels, self.serving)
+        tissue = Tissue.of(pixels)
+        input, box = preprocess(tissue, self.serving)
         logits = served_logits(self.model, input.to(self.device), self.serving)
-        reason = not_bscan(pixels, self.serving.bscan)
+        reason = not_bscan(tissue, self.serving.bscan)
         decision = NOT_BSCAN if reason else OUTLINED
         return Segmentation(classes_to_scan(logits, box, pixels.shape, UNKNOWN), self.class_names, decision, reason)
 

@@ -2,21 +2,12 @@
 
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 import torch
 from torchvision.transforms.v2 import functional as F
 
 from octhub.serving import ServingConfig
-
-WHITE = 245 / 255
-"""Intensity from which a margin counts as white: OCT2017's exports fill what the scan doesn't cover with white."""
-
-SMALLEST_MARGIN = 1e-3
-"""Share of the scan below which white at the border is a bright vessel or the sclera, not a margin."""
-
-JPEG_BLOCK = 8
-"""Pixels by which a margin is grown: JPEG smears its edge over a block."""
+from octhub.tissue import Tissue
 
 
 @dataclass(frozen=True)
@@ -29,53 +20,14 @@ class Box:
     width: int
 
 
-def white_margins(scan: np.ndarray) -> np.ndarray | None:
-    """Where a scan is white from the top or bottom border on, along a column; None if it has no margin.
-
-    OCT2017's exports fill with white what a rotated scan doesn't cover, and how often they do depends on the
-    class: a classifier must not see it. The scan itself is convex, so all of the white lies above or below it.
-
-    Args:
-        scan: (H, W) float in [0, 1].
-
-    Returns:
-        (H, W) bool or None.
-    """
-    white = scan >= WHITE
-    if not (white[0].any() or white[-1].any()):
-        return None
-    run = np.logical_and.accumulate
-    margin = run(white, axis=0) | run(white[::-1], axis=0)[::-1]
-    return margin if margin.mean() >= SMALLEST_MARGIN else None
-
-
-def grown_margins(scan: np.ndarray) -> np.ndarray | None:
-    """White margins and the JPEG block around them, which they smear over: (H, W) bool, or None without a margin."""
-    margin = white_margins(scan)
-    if margin is None:
-        return None
-    return cv2.dilate(margin.astype(np.uint8), np.ones((2 * JPEG_BLOCK + 1,) * 2, np.uint8)).astype(bool)
-
-
-def blank_margins(scan: np.ndarray) -> np.ndarray:
-    """Paint white margins black: (H, W) float in [0, 1] → the same; the same array when it has no margin."""
-    margin = grown_margins(scan)
-    return scan if margin is None else np.where(margin, 0, scan).astype(scan.dtype)
-
-
-def trim_sides(scan: np.ndarray) -> tuple[np.ndarray, int]:
-    """(the scan without its black columns at the left and right, how many were cut at the left)."""
-    lit = np.flatnonzero(scan.any(axis=0))
-    return (scan[:, lit[0] : lit[-1] + 1], int(lit[0])) if len(lit) else (scan, 0)
-
-
 def retina_row(scan: np.ndarray) -> float:
     """The row, in pixels from the top, around which the retina's light lies.
 
     It is the centroid of each row's light above the scan's median, squared so that the bright layers count
     and the dim vitreous and choroid hardly do.
     """
-    rows = np.maximum(scan - np.median(_thinned(scan)), 0).mean(axis=1) ** 2
+    light = scan - np.median(_thinned(scan))
+    rows = np.maximum(light, 0, out=light).mean(axis=1) ** 2
     total = rows.sum()
     return float((rows * np.arange(len(rows))).sum() / total) if total > 0 else (len(rows) - 1) / 2
 
@@ -116,40 +68,39 @@ def cut(scan: np.ndarray, box: Box, size: tuple[int, int]) -> torch.Tensor:
 
 
 def _resized(crop: np.ndarray, levels: tuple[float, float], size: tuple[int, int]) -> torch.Tensor:
-    low, high = levels
-    image = torch.from_numpy(np.clip((crop - low) / (high - low), 0, 1))[None]
+    image = torch.from_numpy(windowed(crop, levels))[None]
     return F.resize(image, list(size), antialias=True)
 
 
-def preprocess(scan: np.ndarray, serving: ServingConfig) -> tuple[torch.Tensor, Box]:
+def windowed(scan: np.ndarray, levels: tuple[float, float]) -> np.ndarray:
+    """A copy of a scan in which the levels of `window` are 0 and 1, and nothing is outside."""
+    low, high = levels
+    image = scan - low
+    image /= high - low
+    return np.clip(image, 0, 1, out=image)
+
+
+def preprocess(scan: np.ndarray | Tissue, serving: ServingConfig) -> tuple[torch.Tensor, Box]:
     """A scan as a model's input: by the serving's framing the band around the retina, the whole scan, or a plain image.
 
     Args:
-        scan: (H, W) float32 in [0, 1].
+        scan: (H, W) float32 in [0, 1], or its tissue, if that was found already.
 
     Returns:
         input (in_chans, height, width) float32, normalised, of the serving size; and the part of the scan it shows.
     """
     if serving.framing == "plain":
+        scan = scan.scan if isinstance(scan, Tissue) else scan
         return normalise(_resized(scan, window(scan), serving.size), serving), Box(0, 0, *scan.shape)
+    tissue = Tissue.of(scan)
+    image = tissue.image
     if serving.framing == "whole":
-        return _preprocess_whole(scan, serving)
-    scan, left = trim_sides(blank_margins(scan))
-    box = retina_box(scan.shape, retina_row(scan), serving.size[1] / serving.size[0])
-    return normalise(cut(scan, box, serving.size), serving), replace(box, left=left)
-
-
-def _preprocess_whole(scan: np.ndarray, serving: ServingConfig) -> tuple[torch.Tensor, Box]:
-    """All of a scan but its black sides. Its margins don't count for the window: where they are large, they would set
-    black to their own 0 and squeeze the tissue of a device whose black is grey."""
-    margin = grown_margins(scan)
-    if margin is not None:
-        scan = np.where(margin, 0, scan).astype(scan.dtype)
-    height = scan.shape[0]
-    scan, left = trim_sides(scan)
-    width = scan.shape[1]
-    seen = None if margin is None else ~margin[:, left : left + width]
-    return normalise(_resized(scan, window(scan, seen), serving.size), serving), Box(0, left, height, width)
+        # Margins don't count for the window: where they are large, they would set black to their own 0 and squeeze the
+        # tissue of a device whose black is grey.
+        box = Box(0, tissue.left, *image.shape)
+        return normalise(_resized(image, window(image, tissue.seen), serving.size), serving), box
+    box = retina_box(image.shape, retina_row(image), serving.size[1] / serving.size[0])
+    return normalise(cut(image, box, serving.size), serving), replace(box, left=tissue.left)
 
 
 def normalise(image: torch.Tensor, serving: ServingConfig) -> torch.Tensor:

@@ -25,6 +25,7 @@ from octhub.results import (
     segmentation_pictures,
 )
 from octhub.tables import record_json
+from octhub.whole_files import naming
 
 RECORD = "record.json"
 """All answers, and what they came from."""
@@ -36,7 +37,8 @@ TABLES = (CLASSIFICATION, AREAS, RECORD)
 class ResultZip:
     """Writes the ZIP; a context manager. At its end the tables are added, of what was told till then.
 
-    It holds the text of the tables, but no picture.
+    It holds the text of the tables, but no picture. If the context fails, or the disk is full, the ZIP is deleted: half
+    of one must not look whole.
     """
 
     def __init__(
@@ -53,17 +55,28 @@ class ResultZip:
         }
         self._labels = _Table(classification_columns(classifier.class_names)) if classifier else None
         self._areas = _Table(COLUMNS) if segmenter else None
+        self._path = path
         self._zip = zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED)
 
     def __enter__(self) -> "ResultZip":
         return self
 
-    def __exit__(self, *exception) -> None:
-        with self._zip:
-            for name, table in ((CLASSIFICATION, self._labels), (AREAS, self._areas)):
-                if table is not None:
-                    self._zip.writestr(name, table.text())
-            self._zip.writestr(RECORD, record_json({**self._record, "scans": self._answers}))
+    def __exit__(self, kind: type[BaseException] | None, *exception) -> None:
+        whole = False
+        try:
+            with naming(self._path), self._zip:
+                if kind is None:
+                    for name, table in ((CLASSIFICATION, self._labels), (AREAS, self._areas)):
+                        if table is not None:
+                            self._zip.writestr(name, table.text())
+                    self._zip.writestr(RECORD, record_json({**self._record, "scans": self._answers}))
+            whole = kind is None
+        except OSError:
+            if kind is None:  # else the first failure is the one to tell
+                raise
+        finally:
+            if not whole:
+                self._path.unlink(missing_ok=True)
 
     def keep(
         self, name: str, scan: np.ndarray, classification: Classification | None, segmentation: Segmentation | None
@@ -71,7 +84,8 @@ class ResultZip:
         """Add the pictures of one scan, (H, W) float in [0, 1]; the name is an Item's."""
         pictures = [] if classification is None else [heatmap_picture(scan, classification)]
         for ending, png in [*pictures, *(() if segmentation is None else segmentation_pictures(scan, segmentation))]:
-            self._zip.writestr(f"{name}{ending}", png, zipfile.ZIP_STORED)  # a PNG is compressed already
+            with naming(self._path):
+                self._zip.writestr(f"{name}{ending}", png, zipfile.ZIP_STORED)  # a PNG is compressed already
 
     def tell(self, answer: Answer) -> None:
         """Add what one scan gets in the tables."""

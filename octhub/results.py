@@ -15,6 +15,7 @@ from octhub.provenance import COLUMNS as PROVENANCE
 from octhub.render import overlay
 from octhub.scan import IMAGE_SUFFIXES
 from octhub.viewer import OPACITY, png_bytes
+from octhub.whole_files import write_whole
 
 LABELS, OVERLAY, HEATMAP = ".labels.png", ".overlay.png", ".heatmap.png"
 """What is appended to a scan's whole name, so that scan.png and scan.jpg keep apart."""
@@ -68,7 +69,7 @@ def save(place: Path, scan: np.ndarray, answer: Segmentation) -> None:
     """
     place.parent.mkdir(parents=True, exist_ok=True)
     for ending, data in segmentation_pictures(scan, answer):
-        place.with_name(place.name + ending).write_bytes(data)
+        write_whole(place.with_name(place.name + ending), data)
 
 
 def segmentation_pictures(scan: np.ndarray, answer: Segmentation) -> Iterator[tuple[str, bytes]]:

@@ -1,7 +1,6 @@
 """Read and check a scan: the only door for user input."""
 
 import io
-import re
 import stat
 import warnings
 from collections.abc import Callable, Collection, Iterator
@@ -18,6 +17,8 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from octhub.pieces import excess, rows_missing
+
 MIN_SIDE = 32
 """Pixels of the shorter side: below it a B-scan shows no layers, and the encoders halve an image five times."""
 
@@ -32,8 +33,13 @@ MAX_EXIF = 65_535
 """Bytes of EXIF, as many as fit in a JPEG segment. Pillow copies what each of its entries claims, so a few hundred
 kilobytes of overlapping claims would cost gigabytes."""
 
-MAX_COUNTED = 1000
-"""Pages of a TIFF that are counted for an error message: Pillow takes quadratic time to follow them."""
+MAX_READS, MAX_RUN_READS = 500_000, 2_000_000
+"""How often Pillow may read from a file, and from a BMP: a few times for each piece of a PNG or JPEG, of which an
+honest one of MAX_BYTES has about 12,000, and twice for each run of equal pixels of a compressed BMP. It takes Pillow a
+second or two."""
+
+SHOWN = 300
+"""Characters of a library's own message that are shown: some hold what they found in the file."""
 
 FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -151,9 +157,12 @@ def open_image(source: ScanSource, name: str, formats: Collection[str] = tuple(F
     Raises:
         ScanError: whatever is wrong with the source, and whatever goes wrong inside the block.
     """
-    image = source if isinstance(source, Image.Image) else _open(_read(source, name, formats), name, formats)
+    data = None if isinstance(source, Image.Image) else _read(source, name, formats)
+    image = source if data is None else _open(data, name, formats)
     with _decoding(f"{image.format or image.mode} image", name):
         _check_header(image, name, formats)
+        if data is not None and image.format == "PNG" and rows_missing(data):
+            raise ValueError("its pixels end before its last row")
         yield image
 
 
@@ -210,29 +219,37 @@ def _open(data: bytes, name: str, formats: Collection[str]) -> Image.Image:
         found = f"a {kind} file" if kind else "not a known kind of image"
     if found:
         raise ScanError(f"{name}: {found}, expected {_accepted(formats)}")
-    blocks = len(re.findall(rb"\xff\xe1..Exif\0\0", data, re.DOTALL)) if kind == "JPEG" else 0
-    if blocks > 1:  # Pillow joins and parses them while it opens the file, when MAX_EXIF can't be checked yet
-        raise ScanError(f"{name}: a JPEG with {blocks} EXIF blocks, expected a single picture with one at most")
+    if problem := excess(kind, data):
+        raise ScanError(f"{name}: {problem}")
     with _decoding(kind, name):
-        return OPENERS[kind](_MeteredBytes(data))
+        return OPENERS[kind](_MeteredBytes(data, MAX_RUN_READS if kind == "BMP" else MAX_READS))
 
 
 class _MeteredBytes(io.BytesIO):
-    """A file in memory that can be read about eight times over, no more.
+    """A file in memory that can be read about eight times over, in so many reads, no more.
 
     Each entry of a forged TIFF directory can claim the whole file, and Pillow would keep a copy for each.
     """
 
-    def __init__(self, data: bytes):
+    def __init__(self, data: bytes, reads: int):
         super().__init__(data)
-        self.left = 8 * len(data) + 1_000_000
+        self.left, self.reads_left = 8 * len(data) + 1_000_000, reads
 
     def read(self, size: int | None = -1) -> bytes:
         data = super().read(size)
         self.left -= len(data)
+        self.reads_left -= 1
         if self.left < 0:
             raise ValueError("its directory claims more than the file holds")
+        if self.reads_left < 0:
+            raise ValueError("it is in far more pieces than an image needs")
         return data
+
+
+def why(error: Exception) -> str:
+    """What a library says is wrong with a file, in short."""
+    text = str(error) or type(error).__name__
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 @contextmanager
@@ -246,8 +263,9 @@ def _decoding(kind: str, name: str) -> Iterator[None]:
         except ScanError:
             raise
         except Exception as error:  # almost anything: SyntaxError, struct.error, MemoryError, ZeroDivisionError …
-            why = str(error) or type(error).__name__
-            raise ScanError(f"{name}: a damaged or truncated {kind} ({why}), expected a complete image") from error
+            raise ScanError(
+                f"{name}: a damaged or truncated {kind} ({why(error)}), expected a complete image"
+            ) from error
 
 
 def _from_image(source: ScanSource, name: str) -> np.ndarray:
@@ -259,31 +277,25 @@ def _from_image(source: ScanSource, name: str) -> np.ndarray:
 def _check_header(image: Image.Image, name: str, formats: Collection[str]) -> None:
     """Refuse what is no scan before a pixel is decoded."""
     if getattr(image, "is_animated", False):
-        raise ScanError(f"{name}: {_count_pages(image)} pages or frames, expected a single picture")
+        raise ScanError(f"{name}: {image.n_frames} pages or frames, expected a single picture")
     if image.format not in (None, *formats):
         raise ScanError(f"{name}: a {image.format} image, expected {_accepted(formats)}")
     _check_size(*image.size, name)
-    if isinstance(image, TiffImageFile):  # a tile can be larger than the image, and is decoded whole
-        width, length = (image.tag_v2.get(tag, 0) for tag in (Tag.TileWidth, Tag.TileLength))
-        if width * length > MAX_PIXELS:
-            raise ScanError(
-                f"{name}: tiles of {width} × {length} pixels, expected at most {MAX_PIXELS / 1e6:g} megapixels"
-            )
+    if isinstance(image, TiffImageFile):
+        _check_tiles(image, name)
 
 
-def _count_pages(image: Image.Image) -> str:
-    if not isinstance(image, TiffImageFile):
-        return str(image.n_frames)
-    here, page = image.tell(), 0
-    try:
-        while page <= MAX_COUNTED:
-            image.seek(page)
-            page += 1
-    except EOFError:
-        return str(page)
-    finally:
-        image.seek(here)
-    return f"more than {MAX_COUNTED}"
+def _check_tiles(image: TiffImageFile, name: str) -> None:
+    """A TIFF's tiles can be larger than the image, and are decoded whole. Where there are too few strips or tiles,
+    Pillow would leave the rest black, without a word."""
+    width, length = (image.tag_v2.get(tag, 0) for tag in (Tag.TileWidth, Tag.TileLength))
+    if width * length > MAX_PIXELS:
+        raise ScanError(f"{name}: tiles of {width} × {length} pixels, expected at most {MAX_PIXELS / 1e6:g} megapixels")
+    areas = [(right - left) * (bottom - top) for _, (left, top, right, bottom), *_ in image.tile]
+    apart = image.tag_v2.get(Tag.PlanarConfiguration) == 2 and image.tile and image.tile[0][0] != "libtiff"
+    layers = len(image.getbands()) if apart else 1  # libtiff counts for itself
+    if areas and sum(areas) < layers * image.width * image.height:
+        raise ValueError("its strips or tiles don't fill it")
 
 
 def _check_size(width: int, height: int, name: str) -> None:

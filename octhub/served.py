@@ -83,9 +83,10 @@ def served(model: CheckpointMixin) -> Served:
             records[file] = _object(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError) as e:  # also what isn't UTF-8, and what isn't JSON
             absent[file] = f"damaged: {e}"
-    if METRICS in records and not _is_of(records[METRICS], hashes):
-        del records[METRICS]
-        absent[METRICS] = "of other weights or another configuration than what is served"
+    for file in (METRICS, DECISION):
+        if file in records and not _is_of(records[file], hashes):
+            del records[file]
+            absent[file] = "of other weights or another configuration than what is served"
     return Served(name, **about, origin=origin, sha256=hashes, records=records, absent=absent)
 
 
@@ -94,9 +95,9 @@ def app_facts(models: Mapping[str, Served]) -> dict[str, object]:
     return {"octhub": __version__, "models": {role: m.facts() for role, m in models.items()}, "notice": NOTICE}
 
 
-def _is_of(metrics: dict, hashes: Mapping[str, str]) -> bool:
+def _is_of(record: dict, hashes: Mapping[str, str]) -> bool:
     """Whether figures are of the very files that are served."""
-    measured = metrics.get("sha256")
+    measured = record.get("sha256")
     return isinstance(measured, dict) and hashes.items() <= measured.items()
 
 

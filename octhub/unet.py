@@ -1,6 +1,5 @@
 """UNet: a U-Net with a ResNet-34 encoder whose decoder scores the classes at every resolution."""
 
-import timm
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -72,6 +71,8 @@ class UNet(
         decoder_channels: tuple[int, ...] = (256, 128, 64, 32, 16),
         serving: ServingConfig | None = None,
     ):
+        import timm  # it takes a while, and who only classifies needs no encoder
+
         super().__init__()
         self.in_chans, self.num_classes = in_chans, num_classes
         self.set_serving(serving)

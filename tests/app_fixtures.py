@@ -71,15 +71,19 @@ def segmenter(segmenter_folder):
 
 @pytest.fixture(scope="session")
 def server(root, tmp_path_factory, segmenter_folder):
-    """The app on loopback, started from another folder, without a Hub: its URL and where it keeps uploads."""
+    """The app on loopback, started from another folder, without a Hub: its URL and process, where it keeps uploads, and
+    the folder of all else that it may write."""
     home = tmp_path_factory.mktemp("server")
+    elsewhere = home / "elsewhere"
+    (elsewhere / "tmp").mkdir(parents=True)
     port = free_port()
     env = {k: v for k, v in os.environ.items() if not k.startswith(("OCTHUB_", "GRADIO_", "SPACE_"))}
     env |= {"HF_HUB_OFFLINE": "1", "GRADIO_TEMP_DIR": str(home / "uploads"), "PYTHONUNBUFFERED": "1"}
+    env |= {"HOME": str(elsewhere), "TMPDIR": str(elsewhere / "tmp")}
     command = [sys.executable, str(root / "app.py"), "--port", str(port), "--segmenter", str(segmenter_folder)]
     url = f"http://127.0.0.1:{port}"
-    with serving(command, url, home, env, home / "log"):
-        yield SimpleNamespace(url=url, uploads=home / "uploads", log=home / "log")
+    with serving(command, url, elsewhere, env, home / "log") as process:
+        yield SimpleNamespace(url=url, process=process, uploads=home / "uploads", log=home / "log", elsewhere=elsewhere)
 
 
 def free_port() -> int:
@@ -91,14 +95,14 @@ def free_port() -> int:
 @contextmanager
 def serving(
     command: list[str], url: str, cwd: Path, env: dict[str, str], log: Path, patience: float = 120
-) -> Iterator[None]:
+) -> Iterator[subprocess.Popen]:
     """A server's process, from its first answer at `url`, within `patience` seconds, to the end of the context."""
     with log.open("w") as out:
         options = {"stdout": out, "stderr": subprocess.STDOUT, "start_new_session": True}
         process = subprocess.Popen(command, cwd=cwd, env=env, **options)
     try:
         _await(url, process, log, patience)
-        yield
+        yield process
     finally:
         process.terminate()
         try:

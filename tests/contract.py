@@ -1,7 +1,11 @@
 """What every model of octhub keeps, as one test class to inherit from."""
 
+import errno
+import hashlib
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +13,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from octhub import CheckpointError, ServingConfig
+
+
+def forget_hash(folder: Path) -> None:
+    """Take the hash of the weights out of a checkpoint's configuration, so that other weights may be put beside it."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config.pop("weights_sha256")
+    path.write_text(json.dumps(config))
 
 
 class ModelContract:
@@ -110,6 +122,7 @@ class ModelContract:
 
     def test_loading_is_strict(self, model, tmp_path):
         model.save_pretrained(tmp_path)
+        forget_hash(tmp_path)
         path = tmp_path / "model.safetensors"
         tensors = load_file(path)
         name = next(iter(tensors))
@@ -127,8 +140,45 @@ class ModelContract:
         model.save_pretrained(tmp_path)
         path = tmp_path / "model.safetensors"
         path.write_bytes(path.read_bytes()[:-100])
+        with pytest.raises(CheckpointError, match=r"model\.safetensors: sha256 [0-9a-f]{64}, expected [0-9a-f]{64}"):
+            type(model).from_pretrained(tmp_path)
+        forget_hash(tmp_path)
         with pytest.raises(CheckpointError, match=r"model\.safetensors: not a whole safetensors file"):
             type(model).from_pretrained(tmp_path)
+
+    def test_weights_of_another_checkpoint_are_refused(self, model, tmp_path):
+        model.save_pretrained(tmp_path / "one")
+        with torch.no_grad():
+            next(model.parameters()).add_(1e-3)
+        model.save_pretrained(tmp_path / "other")
+        config = json.loads((tmp_path / "one/config.json").read_text())
+        first, second = ((tmp_path / n / "model.safetensors").read_bytes() for n in ("one", "other"))
+        assert config["weights_sha256"] == hashlib.sha256(first).hexdigest()
+        (tmp_path / "one/model.safetensors").write_bytes(second)
+        found = f"sha256 {hashlib.sha256(second).hexdigest()}, expected {config['weights_sha256']}"
+        with pytest.raises(CheckpointError, match=rf"model\.safetensors: {found} as config\.json says"):
+            type(model).from_pretrained(tmp_path / "one")
+        forget_hash(tmp_path / "one")  # as in checkpoints that were saved before there was one
+        assert type(model).from_pretrained(tmp_path / "one").weights_sha256 == hashlib.sha256(second).hexdigest()
+
+    def test_saving_over_another_is_whole_or_not_at_all(self, model, tmp_path, monkeypatch):
+        model.save_pretrained(tmp_path)
+        (tmp_path / "README.md").write_text("mine")
+        before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+        with torch.no_grad():
+            next(model.parameters()).add_(1e-3)
+
+        def full(*args):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with monkeypatch.context() as patch:
+            patch.setattr("octhub.hub.write_whole", full)  # after the weights
+            with pytest.raises(OSError, match="No space left on device"):
+                model.save_pretrained(tmp_path)
+        assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+        model.save_pretrained(tmp_path)
+        assert (tmp_path / "README.md").read_text() == "mine"
+        assert (tmp_path / "model.safetensors").read_bytes() != before["model.safetensors"]
 
     def test_pickles_are_never_read(self, model, tmp_path):
         model.save_pretrained(tmp_path)

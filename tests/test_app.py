@@ -6,6 +6,7 @@ What it shows is compared with what the Classifier says in this process, so any 
 import base64
 import io
 import json
+import os
 import sys
 import time
 import urllib.request
@@ -376,7 +377,27 @@ class TestStart:
         assert list(holder.session_data) == list(holder.time_last_used) == ["new"]
         assert tabs.KEEP_SECONDS + tabs.SWEEP_SECONDS <= 1800
 
-    def test_the_server_forgets_on_schedule(self, app, classifier, monkeypatch):
+    def test_what_gradio_leaves_among_the_uploads_is_swept(self, app, tmp_path):
+        """Visitors who leave while their scan is uploaded leave a part of it behind."""
+        app()
+        tabs = sys.modules["tabs"]
+        old, new, digest = "tmpabcd_12x", "tmpabcd_12y", "0123456789abcdef" * 4
+        for name in (old, new, "models.txt"):
+            (tmp_path / name).write_bytes(b"half a scan")
+        for name in (digest, digest[:32], "vibe_edit_history"):
+            (tmp_path / name).mkdir()
+        (tmp_path / digest[:32] / "scan.png").write_bytes(b"Gradio's affair")
+        for path in tmp_path.iterdir():
+            os.utime(path, (0, 0) if path.name != new else None)
+        sys.modules["visits"].sweep(tmp_path, tabs.KEEP_SECONDS)
+        assert {p.name for p in tmp_path.iterdir()} == {new, "models.txt", digest[:32], "vibe_edit_history"}
+        sys.modules["visits"].sweep(tmp_path / "missing", 0)
+
+    def test_the_server_forgets_on_schedule(self, app, classifier, monkeypatch, tmp_path):
+        monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+        stray = tmp_path / "tmpabcd_12x"
+        stray.write_bytes(b"half a scan")
+        os.utime(stray, (0, 0))
         demo = app().build_demo(classifier)
         tabs = sys.modules["tabs"]
         monkeypatch.setattr(tabs, "SWEEP_SECONDS", 0.05)
@@ -390,5 +411,8 @@ class TestStart:
                 time.sleep(0.05)
             assert not holder.session_data
             assert not holder.time_last_used
+            while stray.exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert not stray.exists()
         finally:
             demo.close()

@@ -6,7 +6,6 @@ import stat
 import struct
 import tracemalloc
 import zipfile
-from contextlib import suppress
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -231,6 +230,14 @@ class TestRefusedMembers:
         self.check(b"PK\3\3" + data[4:], "a.png", "a.png is damaged", "magic")
         self.check(data[:30] + b"b" + data[31:], "a.png", "a.png is damaged", "differ")
 
+    def test_a_message_that_would_hold_the_file_is_short(self):
+        """zipfile tells the name in a member's header, of which 64 KB may be pixels."""
+        data = packed({"a.png": png(), "good.png": png()})
+        at = data.index(b"PK\3\4")
+        data = data[: at + 26] + struct.pack("<H", len(png())) + data[at + 28 :]
+        self.check(data, "a.png", "a.png is damaged (File name in directory", "…)")
+        assert len(read_all(data)["a.png"]) < 500
+
     def test_more_in_the_directory_than_in_the_file(self):
         data = packed({"good.png": png(), "a.png": png()})
         self.check(patched(data, "a.png", 24, "<I", len(png()) + 100), "a.png", "a.png")
@@ -286,16 +293,6 @@ class TestRefusedArchives:
         for path in (tmp_path / "missing.zip", tmp_path, tmp_path / "pipe"):
             with pytest.raises(ArchiveError, match="no such file"), open_archive(path):
                 pass
-
-    def test_random_damage_gives_an_answer_or_an_archive_error(self):
-        rng = np.random.default_rng(0)
-        data = packed({"a.png": png(), "left/b.png": png(1)}, **DEFLATED)
-        for _ in range(1500):
-            damaged = bytearray(data)
-            for at in rng.integers(0, len(data), rng.integers(1, 6)):
-                damaged[at] = rng.integers(0, 256)
-            with suppress(ArchiveError):
-                read_all(bytes(damaged))
 
     def test_errors_of_the_block_stay_what_they_are(self):
         with pytest.raises(OSError, match="disk full"), opened(packed({"a.png": png()})):

@@ -2,6 +2,8 @@
 
 import csv
 import os
+import shutil
+import time
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
@@ -52,8 +54,8 @@ def scans(tmp_path) -> Path:
     return tmp_path / "scans"
 
 
-def table(folder: Path) -> list[dict]:
-    with (folder / AREAS).open(newline="", encoding="utf-8") as f:
+def table(folder: Path, name: str = AREAS) -> list[dict]:
+    with (folder / name).open(newline="", encoding="utf-8") as f:
         return list(csv.DictReader(f))
 
 
@@ -197,12 +199,29 @@ def test_nothing_to_do_and_nothing_to_do_it_with(run, scans, tmp_path, capsys):
 
 
 def test_rows_are_there_while_the_rest_still_runs(run, scans, tmp_path, monkeypatch):
-    seen, ask = [], Segmenter.__call__
+    many = [tmp_path / f"{i:02d}.png" for i in range(20)]
+    for path in many:
+        shutil.copy(scans / "a.png", path)
+    asked, ask, out = [], Segmenter.__call__, tmp_path / "out"
 
     def spy(self, scan):
-        seen.append(len(table(tmp_path / "out")))
+        asked.append(1)
+        if len(asked) == len(many):  # the last one waits for the first one's rows
+            deadline = time.monotonic() + 20
+            while not table(out, "areas.csv.partial") and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert table(out, "areas.csv.partial")
         return ask(self, scan)
 
     monkeypatch.setattr(Segmenter, "__call__", spy)
-    assert run(scans, "--out", tmp_path / "out") == 0
-    assert seen == [0, 3, 6]
+    assert run(*many, "--out", out) == 0
+    assert [row["file"] for row in table(out)][::3] == [str(path) for path in many]
+
+
+def test_a_full_disk_is_named_and_ends_it(run, scans, tmp_path, capsys, monkeypatch):
+    def full(place, scan, answer):
+        raise OSError(28, "No space left on device", str(place))
+
+    monkeypatch.setattr("octhub.results.save", full)
+    assert run(scans, "--out", tmp_path / "out") == 2
+    assert "No space left on device" in capsys.readouterr().err

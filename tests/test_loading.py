@@ -1,5 +1,6 @@
 """`from_pretrained` from a Hub, over real HTTP: revisions, cache, errors and faults."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -61,7 +62,7 @@ def test_newest_tag_branch_and_commit_are_loaded_to_the_bit(client, hub, files, 
     old = hub.put(REPO, files)
     hub.repo(REPO).tags["v1"] = old
     weights = {name: t * 0.5 if t.is_floating_point() else t for name, t in _tensors(files).items()}
-    new = hub.put(REPO, files | {"model.safetensors": _bytes(weights)})
+    new = hub.put(REPO, _with(files, _bytes(weights)))
     for source, kwargs in (
         (REPO, {"revision": "v1"}),
         (f"{REPO}@v1", {}),
@@ -116,8 +117,24 @@ def test_what_is_not_there_is_named(client, hub, files):
         assert words in error
 
 
+def test_weights_of_another_commit_are_refused(client, hub, files, expected):
+    """Whole files, each as the Hub announced it, that were never saved together."""
+    weights = _bytes({name: t * 0.5 if t.is_floating_point() else t for name, t in _tensors(files).items()})
+    mixed = hub.put(REPO, files | {"model.safetensors": weights})
+    error = client.load("OctNet", f"{REPO}@{mixed}")["error"]
+    found, said = hashlib.sha256(weights).hexdigest(), hashlib.sha256(files["model.safetensors"]).hexdigest()
+    assert error.startswith(f"{REPO}@{mixed}: model.safetensors: sha256 {found}, expected {said} as config.json says")
+    config = json.loads(files["config.json"])
+    hub.put(REPO, files | {"config.json": json.dumps(config | {"weights_sha256": found}).encode()})
+    assert f"expected {found} as config.json says" in client.load("OctNet", REPO)["error"]
+    hub.put(REPO, files)
+    assert client.load("OctNet", REPO) == {"fingerprint": expected}
+
+
 def test_what_does_not_fit_is_named(client, hub, files, expected):
     config, tensors = json.loads(files["config.json"]), _tensors(files)
+    config.pop("weights_sha256")  # what is said of weights that nobody vouches for
+    files = files | {"config.json": json.dumps(config).encode()}
     first = sorted(tensors)[0]
     for change, words in (
         ({"config.json": json.dumps(config | {"config_version": 99}).encode()}, "config_version 99.*upgrade octhub"),
@@ -205,6 +222,12 @@ def test_cache_that_was_damaged_is_mended(client, hub, files, expected):
         error = offline.load("OctNet", REPO)["error"]
     assert "the Hub can't be reached (the cached file was damaged, and was dropped)" in error
     assert client.load("OctNet", REPO) == {"fingerprint": expected}
+
+
+def _with(files: dict[str, bytes], weights: bytes) -> dict[str, bytes]:
+    """The repo's files with other weights, which its configuration vouches for."""
+    config = json.loads(files["config.json"]) | {"weights_sha256": hashlib.sha256(weights).hexdigest()}
+    return files | {"model.safetensors": weights, "config.json": json.dumps(config).encode()}
 
 
 def _tensors(files: dict[str, bytes]) -> dict:

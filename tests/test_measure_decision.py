@@ -83,6 +83,7 @@ def test_answers_stay_what_they_were(measured):
     metrics, older = (json.loads((folder / "metrics.json").read_text()) for folder in (octnet, before))
     assert metrics["evaluations"] == older["evaluations"] != {}
     assert metrics["sha256"] != older["sha256"]
+    assert json.loads((octnet / DECISION).read_text())["sha256"] == metrics["sha256"]
 
 
 def test_card_tells_what_was_measured(measured):

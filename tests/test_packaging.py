@@ -27,7 +27,8 @@ def test_pyproject_and_requirements_agree():
     app = requirements("requirements.txt")
     assert sorted(project["dependencies"]) == sorted(line for name, line in app.items() if name not in APP_ALONE)
     dev = requirements("requirements-dev.txt")
-    assert set(project["optional-dependencies"]["training"]) <= set(dev.values())
+    for extra in ("training", "onnx"):
+        assert set(project["optional-dependencies"][extra]) <= set(dev.values())
 
 
 def test_space_and_requirements_name_the_same_gradio():

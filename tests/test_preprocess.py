@@ -6,15 +6,14 @@ import torch
 
 from octhub import ServingConfig
 from octhub.preprocess import (
-    JPEG_BLOCK,
     Box,
-    blank_margins,
     classes_to_scan,
     preprocess,
     retina_box,
     retina_row,
     to_scan,
 )
+from octhub.tissue import JPEG_BLOCK, Tissue
 
 SERVING = ServingConfig(("a", "b"), (64, 128), (0.25,), (0.5,))
 
@@ -49,7 +48,7 @@ def test_white_margins_are_blanked_and_nothing_else():
     with_margin[-40:] = 1
     rows, columns = np.indices(scan.shape)
     with_margin[rows < 30 - columns] = 1  # a corner
-    out = blank_margins(with_margin)
+    out = Tissue.of(with_margin).image
     assert out.max() == 1
     assert out[200, 100] == 1
     assert (out[-40:] == 0).all()
@@ -60,7 +59,8 @@ def test_white_margins_are_blanked_and_nothing_else():
 
 def test_scan_without_margin_is_returned_as_it_is():
     scan = synthetic()
-    assert blank_margins(scan) is scan
+    assert Tissue.of(scan).seen is None
+    assert np.shares_memory(Tissue.of(scan).image, scan)
 
 
 def test_margin_does_not_change_the_input():

@@ -217,7 +217,7 @@ def path_after_the_pixels(folder: Path) -> None:
         (lambda f: (f / "golden.json").unlink(), "no golden.json"),
         (lambda f: (f / "pytorch_model.bin").write_bytes(b"\x80\x04"), "pytorch_model.bin: expected only .*no pickle"),
         (lambda f: (f / "secret.json").symlink_to("/etc/hostname"), "secret.json: expected plain files"),
-        (break_weights, "not a whole safetensors file"),
+        (break_weights, "model.safetensors: sha256 .* as config.json says"),
         (other_weights, "differ from golden.json's"),
         (no_licence, "no license|README.md"),
         (typed_figure, "0.1234|README.md"),

@@ -21,6 +21,12 @@ def files() -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in ("config.json", "model.safetensors", METRICS, TRAINING)}
 
 
+@pytest.fixture(scope="module")
+def decision(files) -> bytes:
+    """What little a decision.json of `files` must say to count as theirs."""
+    return json.dumps({"sha256": json.loads(files[METRICS])["sha256"]}).encode()
+
+
 @pytest.fixture
 def folder(files, tmp_path) -> Path:
     """A checkpoint's folder, to change."""
@@ -39,6 +45,7 @@ class TestFolder:
         found = served(serve.from_pretrained(source, device="cpu").model)
         assert {METRICS, TRAINING} <= found.records.keys()
         assert found.records[METRICS]["sha256"]["model.safetensors"] == found.facts()["weights_sha256"]
+        assert found.records[DECISION]["sha256"] == found.records[METRICS]["sha256"]
         assert found.source == source
         assert found.page is None
         assert found.records.keys() | found.absent.keys() == set(RECORDS)
@@ -69,17 +76,21 @@ class TestFolder:
         ],
     )
     def test_odd(self, folder, content, words):
-        (folder / METRICS).write_bytes(content)
+        for name in (METRICS, DECISION):
+            (folder / name).write_bytes(content)
         found = look(folder)
-        assert METRICS not in found.records
-        assert found.absent[METRICS].startswith(words)
-        assert TRAINING in found.records
+        assert list(found.records) == [TRAINING]
+        for name in (METRICS, DECISION):
+            assert found.absent[name].startswith(words)
 
-    def test_figures_of_another_configuration_are_not_these(self, folder):
+    def test_figures_of_another_configuration_are_not_these(self, folder, decision):
+        (folder / DECISION).write_bytes(decision)
+        assert DECISION in look(folder).records
         config = json.loads((folder / "config.json").read_text())
         config["serving"]["temperature"] = 2.0
         (folder / "config.json").write_text(json.dumps(config))
-        assert "another configuration" in look(folder).absent[METRICS]
+        absent = look(folder).absent
+        assert all("another configuration" in absent[name] for name in (METRICS, DECISION))
 
     def test_a_model_from_nowhere(self):
         model = OctNet(num_classes=2, serving=ServingConfig(("a", "b"), (64, 128)))
@@ -141,9 +152,9 @@ class TestHub:
         assert found["absent"] == dict.fromkeys(RECORDS, "out of reach: the download failed")
         assert not [line for line in hub.transcript if TRAINING in line or COMPARISON in line]
 
-    def test_what_was_preloaded_is_found_behind_what_was_not(self, client, hub, files):
+    def test_what_was_preloaded_is_found_behind_what_was_not(self, client, hub, files, decision):
         """As on a Space: its builder fetches the files that there are, and asks for no other."""
-        commit = hub.put(REPO, files | {DECISION: b"{}"})
+        commit = hub.put(REPO, files | {DECISION: decision})
         client.served("OctNet", f"{REPO}@{commit}")
         for memory in (client.home / "hub").rglob(".no_exist"):
             shutil.rmtree(memory)

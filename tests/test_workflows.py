@@ -1,5 +1,6 @@
 """What GitHub runs: the workflows parse, may read only, and give commands that the command line understands."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -56,3 +57,15 @@ def test_without_a_space_nothing_is_skipped_in_silence(event, status, said):
     ended = subprocess.run(command, check=False, env={"GITHUB_EVENT_NAME": event}, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout[: len(said)]) == (status, said)
     assert "OCTHUB_SPACE is not set" in ended.stdout
+
+
+def test_dependencies_are_audited_every_week_and_when_they_change():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/audit.yml").read_text())
+    when = workflow[True]  # YAML takes "on" for it
+    assert re.fullmatch(r"\d+ \d+ \* \* \d", when["schedule"][0]["cron"])
+    for event in ("push", "pull_request"):
+        watched = {path.name for pattern in when[event]["paths"] for path in ROOT.glob(pattern)}
+        assert watched == {"requirements.txt", "requirements-dev.txt", "pyproject.toml", "audit.yml"}
+    audited = re.findall(r"^python -m pip_audit -r (\S+)$", "\n".join(s.get("run", "") for s in steps(workflow)), re.M)
+    assert audited == ["requirements.txt", "requirements-dev.txt"]
+    assert "continue-on-error" not in json.dumps(workflow, default=str)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from octhub.hub import CheckpointError
 from octhub.scan import ScanError
-from training.loop import OPTIMIZERS, SCHEDULES, FitOptions, RunError
+from training.loop import OPTIMIZERS, SCHEDULES, FitOptions
 from training.samples import DataError
+from training.states import RunError
 
 NOT_RECIPE = {"data", "extra", "out", "resume", "workers", "cpu"}
 """Arguments that don't decide the result, or are recorded elsewhere; training.json keeps the others."""
@@ -78,5 +79,8 @@ def exit_status(command: Callable[[argparse.Namespace], None], args: argparse.Na
         command(args)
     except (DataError, ScanError, CheckpointError, RunError, FloatingPointError) as e:
         print(f"error: {e}", file=sys.stderr)
+        return 2
+    except OSError as e:  # a full disk, above all
+        print(f"error: {e.filename}: {e.strerror}" if e.filename else f"error: {e}", file=sys.stderr)
         return 2
     return 0

@@ -15,7 +15,7 @@ from statistics import mean
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 from tqdm import tqdm
 
@@ -23,17 +23,19 @@ from benchmarks.side_by_side import in_turns
 from octhub.metrics import spread
 from octhub.predict import Segmenter
 from octhub.scan import read_scan
+from octhub.whole_files import save_tensors
 from training.arguments import exit_status, fit_options, natural, positive, recorded
 from training.baselines import MODELS
 from training.comparison_report import write_report
 from training.corrupt import CORRUPTIONS, corrupt
 from training.encoder_start import encoder_start
 from training.evaluate_unet import evaluate, second_grader
-from training.loop import check_identity, device_name, fit, last_state, make_accelerator
+from training.loop import HISTORY, check_identity, device_name, fit, make_accelerator
 from training.mask_dataset import MaskDataset
 from training.masked_scans import MaskedScan, masked_digest, masked_scans
 from training.samples import DataError
 from training.segment_task import SegmentTask
+from training.states import last_state
 from training.train_unet import MaskedSplits, data_arguments, make_dataset, read_splits, recipe_arguments
 
 WEIGHTS = "model.safetensors"
@@ -143,14 +145,14 @@ def trained(
             task,
             fit_options(run),
             accelerator,
-            keep=lambda best: save_file({k: v.contiguous() for k, v in best.state_dict().items()}, last),
+            keep=lambda best: save_tensors(last, best.state_dict()),
             identity=identity,
         )
         last.rename(weights)
         accelerator.free_memory()
     model.load_state_dict(load_file(weights))
     model.serving = task.serving
-    return model.eval(), json.loads((folder / "history.json").read_text())
+    return model.eval(), json.loads((folder / HISTORY).read_text())
 
 
 def human_line(args: argparse.Namespace, splits: MaskedSplits) -> dict | None:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torchvision.transforms.v2 import functional as F
 
-from octhub.preprocess import white_margins
+from octhub.tissue import white_margins
 
 Corruption = Callable[[torch.Tensor, float], torch.Tensor]
 """((1, H, W) float32 in [0, 1], strength) → the same shape; values may leave [0, 1]."""

@@ -8,9 +8,10 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from octhub.preprocess import blank_margins, cut, normalise, preprocess, retina_box, retina_row, trim_sides
+from octhub.preprocess import cut, normalise, preprocess, retina_box, retina_row
 from octhub.scan import read_scan
 from octhub.serving import ServingConfig
+from octhub.tissue import Tissue
 from training.augment import geometry, intensity, random_band, widen
 from training.samples import CLASS_NAMES, Sample
 from training.split import Splits
@@ -86,7 +87,7 @@ class ScanDataset(Dataset):
         """A scan without its margins, (H, W) uint8, and its retina's row."""
         if self.cached and index in self._cache:
             return self._cache[index]
-        scan, _ = trim_sides(blank_margins(read_scan(self.samples[index].path)))
+        scan = Tissue.of(read_scan(self.samples[index].path)).image
         entry = (scan * 255).round().astype(np.uint8), retina_row(scan)
         if self.cached:
             self._cache[index] = entry

@@ -16,6 +16,7 @@ from octhub.hub import CheckpointError
 from octhub.metrics import classification_metrics
 from octhub.predict import Classifier
 from octhub.scan import ScanError
+from octhub.whole_files import write_whole
 from training.card import write_card
 from training.figures import shown
 from training.plots import plot_confusion
@@ -68,7 +69,7 @@ def read_metrics(checkpoint: Path) -> dict:
 
 
 def write_metrics(checkpoint: Path, metrics: dict) -> None:
-    (checkpoint / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    write_whole(checkpoint / METRICS, json.dumps(metrics, indent=2) + "\n")
 
 
 def main(argv: list[str] | None = None) -> int:

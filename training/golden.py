@@ -16,6 +16,7 @@ from torch import nn
 from octhub import CheckpointError, OctNet, UNet, __version__
 from octhub.predict import served_logits
 from octhub.preprocess import preprocess
+from octhub.whole_files import write_whole
 from training.arguments import exit_status
 
 GOLDEN = "golden.json"
@@ -86,7 +87,7 @@ def record(checkpoint: Path) -> None:
         "tolerance": TOLERANCE,
         "logits": np.round(outputs(model), 4).tolist(),
     }
-    (Path(checkpoint) / GOLDEN).write_text(json.dumps(golden) + "\n")
+    write_whole(Path(checkpoint) / GOLDEN, json.dumps(golden) + "\n")
 
 
 def problems(checkpoint: Path) -> list[str]:

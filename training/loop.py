@@ -2,7 +2,6 @@
 
 import json
 import platform
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,18 +19,14 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, OneCycleLR
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from octhub.hub import CheckpointMixin
+from octhub.whole_files import write_whole
+from training.states import RunError, clear_leftovers, last_state, load_state, save_state
 
 OPTIMIZERS = ("adamw", "adam", "rmsprop", "sgd")
 SCHEDULES = ("onecycle", "cosine", "constant")
 
-
-IDENTITY = "run.json"
-"""In the run's folder: what the run was started with."""
-
-
-class RunError(ValueError):
-    """A run that can't start or continue in its folder."""
+IDENTITY, HISTORY = "run.json", "history.json"
+"""In the run's folder: what the run was started with, and the figures of its epochs."""
 
 
 @dataclass(frozen=True)
@@ -78,17 +73,19 @@ class Task(Protocol):
 
 @dataclass
 class Progress:
-    """Where a run stands; accelerate stores it with the rest of the state."""
+    """Where a run stands.
+
+    Attributes:
+        epoch: how many are over.
+        best: the highest validation score.
+        best_epoch: which epoch had it; 0 before there is one.
+        history: an epoch's figures each.
+    """
 
     epoch: int = 0
     best: float = float("-inf")
+    best_epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
-
-    def state_dict(self) -> dict:
-        return dict(vars(self))
-
-    def load_state_dict(self, state: dict) -> None:
-        vars(self).update(state)
 
 
 def make_accelerator(*, bf16: bool = False, cpu: bool = False, seed: int = 0) -> Accelerator:
@@ -114,14 +111,17 @@ def fit(
     """Train; call `keep` with the averaged model in the main process whenever the validation score is the best yet.
 
     A state is written whole after each epoch, then renamed; killed at any point, the run continues from the
-    last one, on a CPU with the same number of processes to the same weights as an uninterrupted run. `out` must be a
-    folder that all machines share.
+    last one, on a CPU with the same number of processes to the same weights as an uninterrupted run. What is kept
+    follows the state, and is kept again when that is resumed, so that it is never of an epoch that no state knows.
+    `out` must be a folder that all machines share.
 
     Args:
+        keep: replaces what it kept before, whole or not at all.
         identity: whatever else makes this run what it is (recipe, digests of the data); a run resumes only itself.
 
     Raises:
-        RunError: `out` holds another run, or nothing to resume.
+        RunError: `out` holds another run, or nothing to resume, or a state that is damaged or can't be written.
+        OSError: something else can't be written.
         FloatingPointError: the loss is not finite.
     """
     optimizer = create_optimizer_v2(
@@ -137,19 +137,10 @@ def fit(
         "processes": accelerator.num_processes,
         **(identity or {}),
     }
-    progress = Progress()
-    accelerator.register_for_checkpointing(ema, schedule, progress)
-    state = last_state(options.out)
-    if state and not options.resume:
-        raise RunError(f"{options.out}: holds the state of an earlier run; resume it, or choose another folder")
-    if options.resume and not state:
-        raise RunError(f"{options.out}: no state to resume, expected a folder state-…")
-    if state:
-        check_identity(options.out, identity, whole=True)
-        accelerator.load_state(str(state))
-        accelerator.print(f"resumed after epoch {progress.epoch} from {state}")
-    elif accelerator.is_main_process:
-        (options.out / IDENTITY).write_text(json.dumps(identity, indent=1))
+    progress = _begin(options, identity, accelerator, schedule, ema)
+    if accelerator.is_main_process and progress.epoch:
+        _record(options.out, progress, ema, keep)
+    accelerator.wait_for_everyone()
 
     while progress.epoch < options.epochs:
         epoch = progress.epoch
@@ -180,12 +171,44 @@ def fit(
         progress.history.append(row)
         progress.epoch += 1
         if row["val_score"] > progress.best:
-            progress.best = row["val_score"]
-            if accelerator.is_main_process:
-                keep(ema.module)
+            progress.best, progress.best_epoch = row["val_score"], progress.epoch
         accelerator.wait_for_everyone()
-        _save_state(accelerator, options.out, progress)
+        save_state(accelerator, options.out, ema.module, {**vars(progress), "schedule": schedule.state_dict()})
+        if accelerator.is_main_process:
+            _record(options.out, progress, ema, keep)
+        accelerator.wait_for_everyone()
     return progress
+
+
+def _begin(options: FitOptions, identity: dict, accelerator: Accelerator, schedule, ema: ModelEmaV3) -> Progress:
+    """Take up the last state if the run is to be resumed, else write down what it is. Raises RunError."""
+    state = last_state(options.out)
+    if state and not options.resume:
+        raise RunError(f"{options.out}: holds the state of an earlier run; resume it, or choose another folder")
+    if options.resume and not state:
+        begun = (options.out / IDENTITY).is_file()
+        why = "the run there was stopped in its first epoch: start it again, without --resume" if begun else ""
+        raise RunError(f"{options.out}: no state to resume, {why or 'expected a folder state-…'}")
+    progress = Progress()
+    if state:
+        check_identity(options.out, identity, whole=True)
+        stored = load_state(accelerator, state, ema.module)
+        schedule.load_state_dict(stored.pop("schedule"))
+        progress = Progress(**stored)
+        accelerator.print(f"resumed after epoch {progress.epoch} from {state}")
+    if accelerator.is_main_process:
+        clear_leftovers(options.out)
+        if not state:
+            write_whole(options.out / IDENTITY, json.dumps(identity, indent=1))
+    return progress
+
+
+def _record(out: Path, progress: Progress, ema: ModelEmaV3, keep: Callable[[nn.Module], None]) -> None:
+    """What follows a state, after it was written and again after it was read: then the run may have been killed before
+    all of it was done."""
+    write_whole(out / HISTORY, json.dumps(progress.history, indent=1))
+    if progress.best_epoch == progress.epoch:
+        keep(ema.module)
 
 
 def _train_epoch(
@@ -237,34 +260,6 @@ def check_identity(out: Path, identity: dict, *, whole: bool = False) -> None:
     changed = [f"{k} {before.get(k)}, now {now.get(k)}" for k in keys if before.get(k) != now.get(k)]
     if changed:
         raise RunError(f"{out}: holds another run: {'; '.join(changed)}")
-
-
-def last_state(out: Path) -> Path | None:
-    """The newest whole state under `out`, or None."""
-    return max((p for p in Path(out).glob("state-*") if p.suffix != ".tmp"), default=None)
-
-
-def _save_state(accelerator: Accelerator, out: Path, progress: Progress) -> None:
-    state = out / f"state-{progress.epoch:05d}"
-    partial = state.with_suffix(".tmp")
-    accelerator.save_state(str(partial))
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        (out / "history.json").write_text(json.dumps(progress.history, indent=1))
-        partial.rename(state)
-        for old in out.glob("state-*"):
-            if old != state:
-                shutil.rmtree(old)
-    accelerator.wait_for_everyone()
-
-
-def replace_checkpoint(model: CheckpointMixin, folder: Path, dtype: torch.dtype | None = None) -> None:
-    """Save a model where another may be, whole or not at all; the other's card and figures go with it."""
-    partial = folder.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial, dtype=dtype)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
 
 
 def device_name(device: torch.device) -> str:

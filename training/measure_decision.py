@@ -29,6 +29,7 @@ from octhub import OctNet, UNet, __version__
 from octhub.datasets import facts
 from octhub.scan import read_scan
 from octhub.unsure import UnsureRule
+from octhub.whole_files import write_whole
 from training.arguments import exit_status
 from training.card import write_card
 from training.decision_scores import NOVELTY_SCORE, STATISTICS_SCORE, Seen, auroc, candidates, fit_rule, look
@@ -225,9 +226,10 @@ def write(checkpoint: Path, model: OctNet | UNet, record: dict) -> None:
     """Save a checkpoint with its new thresholds, keep its other figures, and render its card."""
     metrics, stored = read_metrics(checkpoint), _stored_dtype(checkpoint)
     model.save_pretrained(checkpoint, dtype=stored)
-    (checkpoint / DECISION).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    hashes = {name: sha256(checkpoint / name) for name in metrics["sha256"]}
+    write_whole(checkpoint / DECISION, json.dumps({**record, "sha256": hashes}, indent=2) + "\n")
     if (checkpoint / METRICS).is_file():  # they are of labels, probabilities and masks, which have not changed
-        metrics["sha256"] = {name: sha256(checkpoint / name) for name in metrics["sha256"]}
+        metrics["sha256"] = hashes
         write_metrics(checkpoint, metrics)
         write_card(checkpoint)
 

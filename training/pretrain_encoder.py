@@ -11,8 +11,8 @@ from pathlib import Path
 
 import timm
 import torch
-from safetensors.torch import save_file
 
+from octhub.whole_files import save_tensors, write_whole
 from training.arguments import exit_status, fit_options, optimisation_arguments, recorded, run_arguments
 from training.classify_task import ClassifyTask, counts
 from training.dataset import classification_sets
@@ -91,7 +91,7 @@ def pretrain(args: argparse.Namespace) -> None:
             "extra": [p.name for p in args.extra],
             **data,
         }
-        (args.out / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+        write_whole(args.out / RECORD, json.dumps(record, indent=2) + "\n")
         print(f"saved in {args.out / FILE}")
     accelerator.end_training()
 
@@ -99,10 +99,7 @@ def pretrain(args: argparse.Namespace) -> None:
 def save_encoder(model: torch.nn.Module, path: Path) -> None:
     """Store a timm classifier's tensors without its last layer."""
     head = tuple(f"{name}." for name, module in model.named_modules() if module is model.get_classifier())
-    tensors = {k: v.contiguous() for k, v in model.state_dict().items() if not k.startswith(head)}
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial)
-    partial.rename(path)
+    save_tensors(path, {k: v for k, v in model.state_dict().items() if not k.startswith(head)})
 
 
 if __name__ == "__main__":

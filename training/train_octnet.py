@@ -4,7 +4,6 @@ The same command runs on a laptop's CPU, on one GPU, and under `accelerate launc
 """
 
 import argparse
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +14,12 @@ from octhub import __version__
 from octhub.metrics import classification_metrics
 from octhub.octnet import OctNet
 from octhub.serving import ServingConfig
-from training import golden
 from training.arguments import exit_status, fit_options, optimisation_arguments, recorded, run_arguments
 from training.calibrate import fit_temperature
+from training.checkpoint_folder import replace_checkpoint
 from training.classify_task import ClassifyTask, counts
 from training.dataset import classification_sets
-from training.loop import device_name, fit, make_accelerator, replace_checkpoint
+from training.loop import device_name, fit, make_accelerator
 from training.plots import plot_confusion, plot_history
 from training.samples import CLASS_NAMES, EXTRAS, digest
 from training.split import training_splits
@@ -87,7 +86,7 @@ def train_and_save(args: argparse.Namespace) -> None:
         channels_last=args.channels_last,
     )
     options = fit_options(args)
-    checkpoint = args.out / "checkpoint"
+    checkpoint, best_so_far = args.out / "checkpoint", args.out / "best"
     recipe = recorded(args)
     data = {"train": digest(splits.train), "val": digest(splits.val)}
     progress = fit(
@@ -95,17 +94,16 @@ def train_and_save(args: argparse.Namespace) -> None:
         task,
         options,
         accelerator,
-        keep=lambda best: replace_checkpoint(best, checkpoint),
+        keep=lambda best: replace_checkpoint(best, best_so_far),
         identity={**recipe, **data},
     )
 
-    best = OctNet.from_pretrained(checkpoint, map_location=str(accelerator.device))
+    best = OctNet.from_pretrained(best_so_far, map_location=str(accelerator.device))
     dtype = torch.float16 if args.half else None
     best = best.to(dtype or torch.float32).float()  # what is measured is what is stored
     logits, targets = task.predict_val(best, accelerator)
     if accelerator.is_main_process:
         best.set_serving(replace(serving, temperature=fit_temperature(logits, targets)))
-        replace_checkpoint(best, checkpoint, dtype)
         val_metrics = report(args.out, best.serving, progress.history, logits, targets)
         record = {
             "architecture": "OctNet",
@@ -121,8 +119,7 @@ def train_and_save(args: argparse.Namespace) -> None:
             "val": {"counts": counts(splits.val), "sha256": data["val"], "metrics": val_metrics},
             "best_epoch": max(progress.history, key=lambda row: row["val_score"])["epoch"],
         }
-        (checkpoint / "training.json").write_text(json.dumps(record, indent=2) + "\n")
-        golden.record(checkpoint)
+        replace_checkpoint(best, checkpoint, dtype, record)
         print(f"saved in {checkpoint}")
     accelerator.end_training()
 

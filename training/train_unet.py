@@ -5,7 +5,6 @@ line, in the order of the ids): of the retina, or of any other organ.
 """
 
 import argparse
-import json
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,11 +14,11 @@ import torch
 from octhub import __version__
 from octhub.serving import ServingConfig
 from octhub.unet import UNet
-from training import golden
 from training.arguments import exit_status, fit_options, optimisation_arguments, positive, recorded, run_arguments
+from training.checkpoint_folder import replace_checkpoint
 from training.class_offset import with_offset
 from training.encoder_start import IMAGENET, encoder_start
-from training.loop import device_name, fit, make_accelerator, replace_checkpoint
+from training.loop import device_name, fit, make_accelerator
 from training.mask_dataset import MaskDataset
 from training.masked_scans import (
     CLASSES,
@@ -240,7 +239,6 @@ def train_and_save(args: argparse.Namespace) -> None:
         for name, offset in args.offset:
             serving = with_offset(serving, name, offset)
         best.set_serving(serving)
-        replace_checkpoint(best, checkpoint, torch.float16 if args.half else None)
         plot_history(progress.history, args.out / "curves.png")
         chosen = max(progress.history, key=lambda row: row["val_score"])
         record = {
@@ -265,8 +263,7 @@ def train_and_save(args: argparse.Namespace) -> None:
             },
             "chosen": {k: v for k, v in chosen.items() if k == "epoch" or (splits.val and k.startswith("val_"))},
         }
-        (checkpoint / "training.json").write_text(json.dumps(record, indent=2) + "\n")
-        golden.record(checkpoint)
+        replace_checkpoint(best, checkpoint, torch.float16 if args.half else None, record)
         print(f"saved in {checkpoint}")
     accelerator.end_training()
 
