@@ -12,8 +12,8 @@ from octhub import Classification, Classifier, ScanError, Segmenter
 from octhub.gallery import Example
 from octhub.provenance import read_input
 from octhub.render import overlay
-from octhub.viewer import OPACITY
-from tabs import KEEP_SECONDS, MODEL, Side, dim, example_gallery, names_html, reveal, uploads_only
+from octhub.viewer import OPACITY, png_bytes, stem
+from tabs import KEEP_SECONDS, MODEL, Side, dim, download, example_gallery, names_html, reveal, uploads_only
 
 MEANINGS = {
     "CNV": "Choroidal neovascularisation: new vessels growing under the retina",
@@ -69,7 +69,7 @@ def classify_api(
 ) -> None:
     """The API endpoint /classify; hidden components give it its types, labels and file handling."""
 
-    def classify(image: str | None, heatmap_class: str, opacity: float) -> tuple[dict, np.ndarray]:
+    def classify(image: str | None, heatmap_class: str, opacity: float) -> tuple[dict, str]:
         """Classify one retinal OCT B-scan and show where the model looked (Grad-CAM). For research and teaching only,
         not a medical device.
 
@@ -91,7 +91,9 @@ def classify_api(
         except ScanError as e:
             raise gr.Error(str(e), print_exception=False) from e
         answer = run(scan, heatmap_class)
-        return facts_of(answer, classifier, given), overlay(scan, answer.heatmap, opacity / 100)
+        picture = png_bytes(overlay(scan, answer.heatmap, opacity / 100))
+        # Gradio would write it in place under its hash, where another's download of the same picture may be reading
+        return facts_of(answer, classifier, given), download(outputs[1], f"{stem(given.file)}-heatmap.png", picture)
 
     with gr.Group(visible=False):
         inputs = [

@@ -10,16 +10,17 @@ import io
 import shutil
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
+from benchmarks.arguments import arguments, number
+from benchmarks.bars import Bar, at_least, at_most, told
 from benchmarks.report import save, table
+from benchmarks.resident import watched
 from benchmarks.side_by_side import in_turns
 from octhub.__main__ import main as octhub
 from octhub.gallery import EXAMPLES
@@ -27,24 +28,22 @@ from octhub.hub import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER
 from octhub.predict import Classifier, Segmenter
 from octhub.preprocess import preprocess
 from octhub.scan import read_scan
+from training.arguments import positive
 
-BAR = 0.8
-"""Of the bare model's scans a second, at least."""
+BAR = 80
+"""Per cent of the bare model's scans a second, at least."""
 
 FLAT_MB = 100
 """By how much the memory may grow from the first quarter of a run to its end."""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.folders", description=__doc__.splitlines()[0])
-    parser.add_argument("--scans", type=int, default=1000, help="in the folder that is classified")
-    parser.add_argument("--segment-scans", type=int, default=60, help="in the folder that is segmented")
-    parser.add_argument(
-        "--batches", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32], help="that the bare model tries"
-    )
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--classifier", default=DEFAULT_CLASSIFIER)
-    parser.add_argument("--segmenter", default=DEFAULT_SEGMENTER)
+    parser = arguments("folders", __doc__, 3, "the folder, and as many inputs for the bare model")
+    parser.add_argument("--scans", type=positive, default=1000, help="in the folder that is classified (%(default)s)")
+    parser.add_argument("--segment-scans", type=positive, default=60, help="in the other one (%(default)s)")
+    parser.add_argument("--batches", type=positive, nargs="+", default=[1, 2, 4, 8, 16, 32], help="for the bare model")
+    parser.add_argument("--classifier", default=DEFAULT_CLASSIFIER, help="checkpoint (%(default)s)")
+    parser.add_argument("--segmenter", default=DEFAULT_SEGMENTER, help="checkpoint (%(default)s)")
     parser.add_argument("--data", type=Path, default=EXAMPLES, help="folder of JPEGs, repeated as often as it takes")
     return parser.parse_args(argv)
 
@@ -91,37 +90,36 @@ def main(argv: list[str] | None = None) -> int:
                 "memory_mb": {"first_quarter": memory.early(), "end": memory.late(), "peak": memory.peak()},
                 "turns": {name: timing.as_dict() for name, timing in turns.items()},
             }
-    print(told(figures))
-    save("folders", figures)
+    record = {"commands": figures, "rounds": args.rounds}
+    record["bars"] = [bar.as_dict() for bar in bars(figures)]
+    print(f"{readme(record)}\n\n{told(record['bars'])}")
+    save("folders", record, "cpu", args.results)
     return 0
 
 
-def told(figures: dict[str, Any]) -> str:
-    """The table, and the bars beneath it."""
-    header = ["command", "scans", "bare model, scans/s", "at batch", "command, scans/s", "share", "memory"]
+def bars(figures: dict[str, Any]) -> Iterator[Bar]:
+    """What is expected of both commands."""
+    for name, f in figures.items():
+        grown = f["memory_mb"]["end"] - f["memory_mb"]["first_quarter"]
+        yield at_least(f"`octhub {name}`, of the bare model's scans a second", 100 * f["share_of_bare"], BAR, " %")
+        yield at_most(f"memory by which `octhub {name}` grows after the first quarter", grown, FLAT_MB, " MB")
+
+
+def readme(record: dict[str, Any]) -> str:
+    """README.md's table."""
+    header = ["a folder", "scans", "bare model, scans/s (batch)", "command, scans/s", "share", "memory, MB"]
     rows = [
         [
-            name,
+            f"`octhub {name}`",
             f["scans"],
-            f"{f['bare_scans_a_second']:.1f}",
-            f["best_batch"],
-            f"{f['scans_a_second']:.1f}",
-            f"{f['share_of_bare']:.2f}",
-            " → ".join(f"{f['memory_mb'][key]:.0f}" for key in ("first_quarter", "end")) + " MB",
+            f"{number(f['bare_scans_a_second'])} ({f['best_batch']})",
+            number(f["scans_a_second"]),
+            f"{f['share_of_bare']:.0%}",
+            " → ".join(number(f["memory_mb"][key]) for key in ("first_quarter", "end")),
         ]
-        for name, f in figures.items()
+        for name, f in record["commands"].items()
     ]
-    lines = [table(header, rows)]
-    for name, f in figures.items():
-        share, grown = f["share_of_bare"], f["memory_mb"]["end"] - f["memory_mb"]["first_quarter"]
-        lines.append(f"{name}: {share:.0%} of the bare model, at least {BAR:.0%}: {met(share >= BAR)}")
-        lines.append(f"{name}: memory grew by {grown:.0f} MB, at most {FLAT_MB}: {met(grown <= FLAT_MB)}")
-    return "\n".join(lines)
-
-
-def met(is_so: bool) -> str:
-    """A bar, in a word."""
-    return "met" if is_so else "missed"
+    return table(header, rows)
 
 
 def repeated(scans: list[Path], count: int, folder: Path) -> Path:
@@ -156,44 +154,6 @@ def quietly(command: list[str]) -> None:
         status = octhub(command)
     if status:
         raise RuntimeError(f"octhub ended with status {status}: {said.getvalue()[-500:]}")
-
-
-class Memory:
-    """This process's resident memory in MB, as it went."""
-
-    def __init__(self):
-        self.samples: list[float] = []
-
-    def early(self) -> float:
-        """The most in the first quarter."""
-        return max(self.samples[: max(1, len(self.samples) // 4)])
-
-    def late(self) -> float:
-        """The most in the last tenth."""
-        return max(self.samples[-max(1, len(self.samples) // 10) :])
-
-    def peak(self) -> float:
-        return max(self.samples)
-
-
-@contextlib.contextmanager
-def watched(every: float = 0.2) -> Iterator[Memory]:
-    """Sample the memory during a block."""
-    memory, process, over = Memory(), psutil.Process(), threading.Event()
-
-    def sample() -> None:
-        while True:
-            memory.samples.append(process.memory_info().rss / 1e6)
-            if over.wait(every):
-                return
-
-    thread = threading.Thread(target=sample, daemon=True)
-    thread.start()
-    try:
-        yield memory
-    finally:
-        over.set()
-        thread.join()
 
 
 if __name__ == "__main__":

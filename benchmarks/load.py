@@ -106,6 +106,20 @@ async def measure(running: Running, asked: Questions, args: argparse.Namespace) 
 HEADER = ["users", "answered", "busy", "errors", "mixed up", "requests/s", "p50 s", "p95 s", "peak MB"]
 
 
+def readme(record: dict[str, Any]) -> str:
+    """README.md's table, and what became of the memory."""
+    said = report.table(HEADER, [row(r) for r in record["rounds"]])
+    memory = record.get("memory")
+    if memory is None:
+        return said
+    curve = ", ".join(f"{mb:.0f} after {n}" for n, mb in zip(memory["requests"], memory["mb"], strict=True))
+    bound = f"at most {memory['bound']:g} is no leak"
+    return (
+        f"{said}\n\nMemory in MB over {memory['requests'][-1]} more requests by {STEADY} users: {curve}; a slope of "
+        + (f"{memory['slope']:.1f} MB per 1,000 requests, where {bound}.")
+    )
+
+
 def row(r: dict[str, Any]) -> list[Any]:
     """A round, by HEADER."""
     peak = "–" if r["peak_mb"] is None else f"{r['peak_mb']:.0f}"

@@ -14,7 +14,7 @@ UNKNOWN = 255
 MASK_FORMATS = ("PNG", "TIFF", "BMP")
 """Pillow's names of the formats that keep ids as they are. WebP can, too, but doesn't tell when it has not."""
 
-LOSSY = frozenset({"jpeg", "tiff_jpeg", "webp", "tiff_sgilog", "tiff_sgilog24"})
+LOSSY = frozenset({"jpeg", "webp"})
 """Pillow's names of the compressions inside a TIFF that can change an id."""
 
 RESCALED = re.compile(r";(2|4|15|16)")

@@ -54,6 +54,21 @@ server, so only those that OCT exports come in. A file's content decides, not it
 IMAGE_SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 """Lower-case suffixes to look for when walking a folder."""
 
+TIFF_COMPRESSIONS = (
+    "raw",
+    "packbits",
+    "tiff_lzw",
+    "tiff_deflate",
+    "tiff_adobe_deflate",
+    "jpeg",
+    "lzma",
+    "zstd",
+    "webp",
+)
+"""How a TIFF's pixels may be compressed, by Pillow's names. Not by the codes of fax machines: where those are damaged,
+libtiff goes on and Pillow hands out memory that nobody wrote to since it held something else, such as another visitor's
+scan."""
+
 OPENERS = {
     "JPEG": jpeg_factory,
     "PNG": PngImageFile,
@@ -282,6 +297,10 @@ def _check_header(image: Image.Image, name: str, formats: Collection[str]) -> No
         raise ScanError(f"{name}: a {image.format} image, expected {_accepted(formats)}")
     _check_size(*image.size, name)
     if isinstance(image, TiffImageFile):
+        if (compression := image.info.get("compression")) not in TIFF_COMPRESSIONS:
+            raise ScanError(
+                f"{name}: a TIFF compressed by {compression}, expected {', '.join(TIFF_COMPRESSIONS[:-1])} or webp"
+            )
         _check_tiles(image, name)
 
 

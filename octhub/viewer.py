@@ -37,7 +37,7 @@ def stem(name: str) -> str:
 def png_bytes(pixels: np.ndarray) -> bytes:
     """(H, W) or (H, W, 3 or 4) uint8 → a PNG file's bytes."""
     with io.BytesIO() as buffer:
-        Image.fromarray(pixels).save(buffer, "PNG", compress_level=3)
+        Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)  # a third less time than 3, a tenth more bytes
         return buffer.getvalue()
 
 

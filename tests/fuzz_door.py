@@ -49,12 +49,12 @@ class Table:
     Attributes:
         rows: by kind.
         problems: what was wrong, with the seed and the kind.
-        left: files left behind.
+        left: files left behind; None where nobody can tell, as over HTTP, nor by how much the server grows.
     """
 
     rows: dict[str, Row] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
-    left: int = 0
+    left: int | None = 0
 
     def add(
         self, seed: int, kind: str, answered: bool, problems: Sequence[str], seconds: float, megabytes: float = 0.0
@@ -70,14 +70,17 @@ class Table:
         return sum(row.tried for row in self.rows.values())
 
     def text(self) -> str:
-        lines = [f"{'kind':<26}{'tried':>7}{'answered':>10}{'refused':>9}{'slowest, ms':>13}{'growth, MB':>12}"]
+        lines = [f"{'kind':<26}{'tried':>7}{'answered':>10}{'refused':>9}{'slowest, ms':>13}"]
+        lines[0] += "" if self.left is None else f"{'growth, MB':>12}"
         whole = Row(self.tried, *(sum(getattr(r, n) for r in self.rows.values()) for n in ("answered",)))
         for row in self.rows.values():
             whole.seconds, whole.megabytes = max(whole.seconds, row.seconds), max(whole.megabytes, row.megabytes)
         for kind, row in [*self.rows.items(), ("all", whole)]:
             counts = f"{row.tried:>7}{row.answered:>10}{row.tried - row.answered:>9}"
-            lines.append(f"{kind:<26}{counts}{1000 * row.seconds:>13.1f}{row.megabytes:>12.1f}")
-        return "\n".join([*lines, f"files left behind: {self.left}", f"problems: {len(self.problems)}"])
+            growth = "" if self.left is None else f"{row.megabytes:>12.1f}"
+            lines.append(f"{kind:<26}{counts}{1000 * row.seconds:>13.1f}{growth}")
+        left = [] if self.left is None else [f"files left behind: {self.left}"]
+        return "\n".join([*lines, *left, f"problems: {len(self.problems)}"])
 
 
 def in_process(

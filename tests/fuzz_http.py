@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
 from typing import Any
+from urllib.parse import quote
 
 import fuzz_in_process
 import httpx
@@ -75,7 +76,7 @@ class App:
 
     def fetch(self, file: dict) -> bytes:
         """What an answer's file holds."""
-        return self._http.get(f"/file={file['path']}").raise_for_status().content
+        return self._http.get(f"/file={quote(file['path'])}").raise_for_status().content
 
 
 def given(path: str) -> dict[str, Any]:
@@ -84,7 +85,7 @@ def given(path: str) -> dict[str, Any]:
 
 def over_http(url: str, seeds: Iterable[int], tell: Callable[[Table], None] = lambda table: None) -> Table:
     """Try the seeds, and then whether the app still answers."""
-    app, table = App(url), Table()
+    app, table = App(url), Table(left=None)
     for seed in seeds:
         case, start = fuzz_in_process.case(seed), time.monotonic()
         try:

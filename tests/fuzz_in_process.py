@@ -1,18 +1,20 @@
 """What must come of a hostile upload, in process: a right answer, or an error that says what is wrong; in bounded time
 and memory, and without a trace."""
 
+import ctypes
 import json
 import sys
 import time
 import warnings
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import hostile_images
 import hostile_zips
 import numpy as np
-from hostile import ANSWERED, REFUSED, Case
+from hostile import ANSWERED, EITHER, REFUSED, Case
 
 from many_run import Order, Step, status_html, steps, table_html
 from octhub.batch import MAX_SCANS, BatchError
@@ -30,7 +32,10 @@ MAX_MB, MAX_LARGE_MB = 100, 500
 """Megabytes by which the process may grow for one upload, and for a scan of up to 20 megapixels. The largest are WebPs
 with transparency: 80 MB as a file's pixels, and as many for each copy on the way to 80 MB of grey levels."""
 
-LONGEST_MESSAGE = 1500
+LONGEST_MESSAGE = 800
+
+M_PERTURB = -6
+"""Of glibc's mallopt (see malloc.h)."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,12 @@ class Growth:
         self.megabytes = max(0.0, _memory("VmHWM") - self._before)
 
 
+def filled(byte: int) -> None:
+    """Have glibc fill with a byte whatever memory it hands out; 0 for no more of this."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(M_PERTURB, byte)
+
+
 def _memory(name: str) -> float:
     if sys.platform != "linux":
         import resource
@@ -124,7 +135,23 @@ def _check_image(case: Case, path: Path, grown: Growth) -> tuple[bool, list[str]
             problems.append(f"recorded as {given}")
     answered = pixels is not None
     problems += _of_expectation(case.expect, answered)
-    return answered, problems + ([] if case.large else _of_mask(case, path))
+    if case.large:
+        return answered, problems
+    return answered, [*problems, *_of_mask(case, path), *(_of_memory(case) if case.expect == EITHER else ())]
+
+
+def _of_memory(case: Case) -> list[str]:
+    """Whether an answer depends on what lay in memory before: then it shows memory that belongs to others."""
+    found = []
+    for byte in (0x55, 0xAA):
+        filled(byte)
+        try:
+            found.append(read_input(case.data)[0].tobytes())
+        except ScanError as e:
+            found.append(str(e))
+        finally:
+            filled(0)
+    return [] if found[0] == found[1] else ["the answer shows memory that was never written to"]
 
 
 def _of_expectation(expect: str, answered: bool) -> list[str]:

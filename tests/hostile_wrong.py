@@ -105,6 +105,16 @@ def missing(random: Random) -> Case:
     return Case(random.choice(makes)(), REFUSED)
 
 
+def fax(random: Random) -> Case:
+    """By codes of fax machines, good or damaged: Pillow would show memory that it never wrote to."""
+    values = noise(random, side(random), side(random), below=2).astype(bool)
+    data = bytearray(encode(Image.fromarray(values), "TIFF", compression=random.choice(("group3", "group4"))))
+    if random.random() < 0.5:
+        at = random.randrange(8, 200)
+        data[at : at + 4] = random.randbytes(4)
+    return Case(bytes(data), REFUSED)
+
+
 def strange(random: Random) -> Case:
     """No scan at all, or a format that doesn't come in, some of them with another's in them."""
     inner = tiff(64, 64, noise(random, 64, 64).tobytes())
@@ -150,5 +160,6 @@ WRONG = {
     "page loops": loops,
     "values out of range": beyond,
     "pixels missing": missing,
+    "fax": fax,
     "no scan": strange,
 }

@@ -155,7 +155,8 @@ class Experiment:
         lines = self.log.read_text().splitlines()
         last = next((line.removeprefix("change ") for line in reversed(lines) if line.startswith("change ")), None)
         where = f"after {seconds:.1f} s, behind {last or 'its start'}" if seconds else f"at {last}"
-        said = next((line.replace(f"{out}/", "") for line in lines if line.startswith("resumed")), "started anew")
+        said = next((line.replace(f"{out}/", "") for line in lines if line.startswith("resumed")), None)
+        said = said or ("killed again before it resumed" if begun else "started anew")
         return (-signal.SIGKILL if status == -signal.SIGALRM else status), where, said
 
     def spawn(self, words: list[str], kill: Kill) -> int:

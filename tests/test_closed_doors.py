@@ -234,7 +234,8 @@ class TestHealth:
         from gradio_client import handle_file
 
         waiting = connect()
-        jobs = [waiting.submit(handle_file(str(scans["scan.png"])), api_name="/classify") for _ in range(8)]
+        one = handle_file(str(scans["scan.png"]))
+        jobs = [waiting.submit(one, opacity=10 * n, api_name="/classify") for n in range(1, 9)]
         many = [handle_file(str(scans["deep.png"]))] * 10
         jobs.append(waiting.submit(many, api_name="/many"))
         expected = app_facts({"classifier": served(classifier.model), "segmenter": served(segmenter.model)})

@@ -20,7 +20,7 @@ SERVER_MB = 300
 def assert_all_kinds(table, kinds) -> None:
     assert not set(kinds) - set(table.rows), "kinds that weren't tried"
     assert not table.problems, "\n".join([*table.problems[:30], table.text()])
-    assert table.left == 0
+    assert not table.left
 
 
 def test_in_process():

@@ -117,7 +117,6 @@ FILES = {
     "tiff big": ("TIFF", "L", {"big_tiff": True}),
     "tiff colour": ("TIFF", "RGB", {"compression": "tiff_lzw"}),
     "tiff cmyk": ("TIFF", "CMYK", {}),
-    "tiff fax": ("TIFF", "1", {"compression": "group4"}),
     "webp": ("WEBP", "RGB", {"lossless": True}),
     "webp alpha": ("WEBP", "RGBA", {"lossless": True, "exact": True}),
     "jpeg grey": ("JPEG", "L", {"quality": 100}),
@@ -271,6 +270,7 @@ BAD_FILES = {
     "hdr.tif": (encode(Image.fromarray(REAL * 3), "TIFF"), r"float32 values from 0.\d+ to 2.\d+"),
     "nan.tif": (encode(Image.fromarray(np.where(REAL > 0.5, np.nan, REAL)), "TIFF"), "NaN"),
     "wide.tif": (encode(Image.fromarray(DEEP.astype(np.int32) * 2), "TIFF"), r"int32 values from \d+ to 13\d+"),
+    "fax.tif": (encode(grey.convert("1"), "TIFF", compression="group4"), "a TIFF compressed by group4"),
     "magic.webp": (b"RIFF\0\0\0\0WEBPVP8 ", "damaged or truncated WEBP"),
 }
 
