@@ -175,7 +175,6 @@ def launch(demo: gr.Blocks, **options) -> None:
         max_file_size=MAX_BYTES,
         run_history=False,  # it would keep visitors' scans in their browsers
         state_session_capacity=visits.VISITS,
-        enable_monitoring=False,
         footer_links=["api"],
         app_kwargs={"lifespan": visits.forgetful, "middleware": [Middleware(ClosedRoutes), Middleware(Door)]},
         **options,

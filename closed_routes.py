@@ -15,7 +15,9 @@ CLOSED = re.compile(
                     | deep_link                      # a session's state, written to the disk
                     | process_recording              # a video, through ffmpeg
                     | component_server | custom_component | stream/ | run-history | (?:undo-)? vibe-
-                    )""",
+                    )
+      | /+monitoring(?!/summary$)                    # who asked what; the summary, which the API's page shows, is empty
+    """,
     re.VERBOSE | re.IGNORECASE,
 )
 """Paths that are answered as if there were nothing."""

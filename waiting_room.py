@@ -70,6 +70,7 @@ class WaitingRoom(Queue):
             blocks=blocks,
             default_concurrency_limit=before.default_concurrency_limit,
         )
+        self.ANALYTICS_MAX_EVENTS = 0
         self.sleep_when_free, self.progress_update_sleep_when_free = LOOKS
         self._ended: OrderedDict[str, float] = OrderedDict()  # session → when its last event ended; oldest first
 
@@ -122,5 +123,5 @@ class WaitingRoom(Queue):
         self._ended.pop(session, None)
 
     def compute_analytics_summary(self, records):
-        """Nothing: Gradio would make a table of the last 10,000 questions after each one, which nobody looks at."""
+        """Nothing: Gradio would make a table of the last 10,000 questions after each one, with who asked."""
         return self.cached_event_analytics_summary

@@ -157,7 +157,8 @@ def visit(browser, server):
     yield visit
     for page in pages:
         page.close()
-    assert not [p for page in pages for p in page.watch.problems]
+    problems = [p for page in pages for p in page.watch.problems]
+    assert not problems, problems
 
 
 def upload(page, path: Path, zone: str = "scan-file") -> None:

@@ -156,9 +156,12 @@ class TestClosed:
     def test_what_the_page_does_not_need(self, server, method, path):
         assert ask(server, path, method, b"{}", Content_Type="application/json") == (404, b"Not Found")
 
-    @pytest.mark.parametrize("path", ["/monitoring", "/monitoring/summary", "/monitoring/key", "/dev/reload"])
+    @pytest.mark.parametrize("path", ["/monitoring", "/monitoring/", "/monitoring/key", "/dev/reload"])
     def test_nobody_is_watched(self, server, path):
         assert ask(server, path)[0] in (403, 404)
+        status, summary = ask(server, "/monitoring/summary")[:2]  # the API's page asks for it
+        assert status == 200
+        assert json.loads(summary) == {"functions": {}}
 
     def test_no_way_passes_by_the_queue(self, server, scans):
         place = httpx.post(f"{server.url}/gradio_api/upload", files={"files": scans["scan.png"].open("rb")}).json()[0]
