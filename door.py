@@ -5,6 +5,7 @@ request is, and an upload that breaks off stays on the disk for good.
 """
 
 import asyncio
+import re
 import time
 from collections import Counter
 
@@ -15,6 +16,9 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tabs import KEEP_SECONDS, SWEEP_SECONDS
+
+UPLOAD, MCP = re.compile(r"/+gradio_api/+upload/*"), re.compile(r"/+gradio_api/+mcp\b")
+"""Paths of uploads, and of assistants; /gradio_api/call/upload is a question."""
 
 QUESTION = 5_000_000
 """Bytes of a request that uploads nothing. The longest of the page's names 500 files; MCP has a limit of 4 MiB."""
@@ -56,15 +60,17 @@ class Door:
             return await self.app(scope, receive, send)
         said = Headers(scope=scope).get("content-length", "")
         length = int(said) if said.isdecimal() else 0  # without it, the body comes in chunks
-        if scope["path"].rstrip("/").endswith("/upload"):
-            if length > FORM:
-                return await PlainTextResponse(TOO_LARGE, 413)(scope, receive, send)
-            if self.held() + length + EACH > UPLOADS:
-                return await PlainTextResponse(FULL, 413)(scope, receive, send)
-            return await self.app(scope, self._uploaded(receive), send)
-        if length > QUESTION:
-            return await PlainTextResponse(TOO_LONG, 413)(scope, receive, send)
-        return await self.app(scope, _asked(receive), send)
+        upload, assistant = UPLOAD.fullmatch(scope["path"]), MCP.match(scope["path"])
+        problem = ""
+        if length > (FORM if upload else QUESTION):
+            problem = TOO_LARGE if upload else TOO_LONG
+        elif (upload or assistant) and self.held() + length + EACH > UPLOADS:
+            problem = FULL
+        if problem:
+            return await PlainTextResponse(problem, 413)(scope, receive, send)
+        if assistant:  # its scan becomes a file
+            self._arrived[_minute()] += (length or QUESTION) + EACH
+        return await self.app(scope, self._uploaded(receive) if upload else _asked(receive), send)
 
     def held(self) -> int:
         """Bytes that may be on the disk."""

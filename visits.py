@@ -6,6 +6,7 @@ So a session here holds states alone, and is forgotten when it has been idle for
 """
 
 import asyncio
+import logging
 import re
 import time
 from collections.abc import AsyncIterator
@@ -67,10 +68,16 @@ async def forgetful(app) -> AsyncIterator[None]:
 async def _forget_on_schedule(app) -> None:
     while True:
         await asyncio.sleep(tabs.SWEEP_SECONDS)
-        forget(app.state_holder, tabs.KEEP_SECONDS)
-        app.get_blocks()._queue.tidy()
-        forget_progress(gradio.routes.file_upload_statuses)
-        sweep(Path(app.uploaded_file_dir), tabs.KEEP_SECONDS)  # not in a thread: uploads get their folders in this one
+        for step in (
+            lambda: forget(app.state_holder, tabs.KEEP_SECONDS),
+            app.get_blocks()._queue.tidy,
+            lambda: forget_progress(gradio.routes.file_upload_statuses),
+            lambda: sweep(Path(app.uploaded_file_dir), tabs.KEEP_SECONDS),  # here, where uploads get their folders, too
+        ):
+            try:
+                step()
+            except Exception:  # what fails once must not end the forgetting
+                logging.getLogger(__name__).exception("octhub could not forget")
 
 
 def forget(holder, age: float) -> None:

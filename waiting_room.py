@@ -25,25 +25,27 @@ class Line:
         what: they are called.
         when: to try again, in words.
         seconds: and in seconds.
+        share: places that one page, or one program, can have: there are always some for others.
     """
 
     places: int
     what: str
     when: str
     seconds: int
+    share: int
 
 
 LINES = {
-    MODEL["concurrency_id"]: Line(32, "scans", "in a minute", 60),
-    BATCH["concurrency_id"]: Line(8, "runs", "in a few minutes", 300),
+    MODEL["concurrency_id"]: Line(32, "scans", "in a minute", 60, 16),
+    BATCH["concurrency_id"]: Line(8, "runs", "in a few minutes", 300, 2),
 }
 """By concurrency id. A scan takes about a second on two cores, and so a full line a minute; a run takes up to 25."""
 
-OTHERS = Line(32, "questions", "in a minute", 60)
+OTHERS = Line(32, "questions", "in a minute", 60, 16)
 """For whatever runs no model, each in a line of its own."""
 
-SHARE = 16
-"""Places in a line that one page, or one program, can have: there are always some for others."""
+ASSISTANT = "mcp"
+"""What Gradio's client says it is when it asks for an assistant. All assistants share it, and so its session."""
 
 UNFETCHED = 64
 """Sessions whose answers wait to be fetched, at most; whoever asks listens for the answer, as a rule."""
@@ -78,7 +80,8 @@ class WaitingRoom(Queue):
         """Let a question in. Raises HTTPException (503), with the reason, where its line is full."""
         fn = self.blocks.fns.get(body.fn_index)
         if fn is not None:
-            self._admit(fn.concurrency_id, body.session_hash)
+            for_assistant = request is not None and request.headers.get("x-gradio-user") == ASSISTANT
+            self._admit(fn.concurrency_id, None if for_assistant else body.session_hash)
         return await super().push(body, request, username)
 
     def _admit(self, group: str, session: str | None) -> None:
@@ -88,8 +91,8 @@ class WaitingRoom(Queue):
         )
         if len(waiting) >= line.places:
             problem = f"The server is busy: {len(waiting)} {line.what} are waiting. Please try again {line.when}."
-        elif session and sum(event.session_hash == session for event in waiting) >= min(SHARE, line.places):
-            problem = f"{SHARE} {line.what} of yours are waiting already. Please wait for their answers."
+        elif session and sum(event.session_hash == session for event in waiting) >= line.share:
+            problem = f"{line.share} {line.what} of yours are waiting already. Please wait for their answers."
         else:
             return
         raise HTTPException(status.HTTP_503_SERVICE_UNAVAILABLE, problem, headers={"Retry-After": str(line.seconds)})

@@ -16,8 +16,8 @@ from octhub.device import DeviceError
 from octhub.hub import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER, CheckpointError
 from octhub.whole_files import naming, whole_file
 
-SEGMENT_WORKERS = 4
-"""Scans that are segmented at once, at most: each takes some 300 MB."""
+CLASSIFY_WORKERS, SEGMENT_WORKERS = 8, 4
+"""Scans that are answered at once, at most: each is in memory, with its network's activations (UNet: 300 MB)."""
 
 BAD_INPUT = 2
 """Exit status when a scan, a checkpoint, an argument or a running app can't be used."""
@@ -121,7 +121,7 @@ def _classify(args: argparse.Namespace) -> int:
     from octhub.results import classification_columns, classification_row
     from octhub.scan import ScanError
     from octhub.sources import open_scans
-    from octhub.workers import in_order
+    from octhub.workers import in_order, most_workers
 
     files = list(open_scans(args.paths, args.open))
     if not files:
@@ -141,7 +141,7 @@ def _classify(args: argparse.Namespace) -> int:
 
     bad = 0
     with _table(args.csv, classification_columns(classifier.class_names)) as write:
-        answers = in_order(answer, files)
+        answers = in_order(answer, files, most_workers(classifier.device, CLASSIFY_WORKERS))
         for (file, _), (given, said) in tqdm(answers, "classify", len(files), unit="scan", disable=not many):
             came_from = columns(provenance(classifier, given))
             if isinstance(said, ScanError):
@@ -165,7 +165,7 @@ def _segment(args: argparse.Namespace) -> int:
     from octhub.results import AREAS, COLUMNS, LABELS, area_rows, decided, places, save
     from octhub.scan import ScanError
     from octhub.sources import open_scans
-    from octhub.workers import in_order
+    from octhub.workers import in_order, most_workers
 
     try:
         scale = None if args.scale is None else Scale(*args.scale)
@@ -196,7 +196,7 @@ def _segment(args: argparse.Namespace) -> int:
 
     bad = 0
     with _table(args.out / AREAS, COLUMNS) as write:
-        answers = in_order(answer, files.items(), SEGMENT_WORKERS)
+        answers = in_order(answer, files.items(), most_workers(segmenter.device, SEGMENT_WORKERS))
         bar = tqdm(answers, "segment", len(files), unit="scan", disable=len(files) == 1)
         for (file, place), (given, said, rows) in bar:
             came_from = columns(provenance(segmenter, given))

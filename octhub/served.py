@@ -86,7 +86,7 @@ def served(model: CheckpointMixin) -> Served:
     for file in (METRICS, DECISION):
         if file in records and not _is_of(records[file], hashes):
             del records[file]
-            absent[file] = "of other weights or another configuration than what is served"
+            absent[file] = "of other weights or another configuration than what is served, or it doesn't say of which"
     return Served(name, **about, origin=origin, sha256=hashes, records=records, absent=absent)
 
 

@@ -27,10 +27,10 @@ def whole_file(path: str | Path, *, keep: bool = False) -> Iterator[Path]:
     Raises:
         OSError: it can't be written; `filename` is the path.
     """
-    place = Path(os.path.realpath(path))
-    if place.exists() and not place.is_file():
-        yield place
+    if os.path.exists(path) and not os.path.isfile(path):  # before links are followed: /dev/stdout leads to no path
+        yield Path(path)
         return
+    place = Path(os.path.realpath(path))
     partial = place.with_name(place.name + PARTIAL)
     try:
         yield partial

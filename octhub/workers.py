@@ -15,7 +15,7 @@ import torch
 Item, Answer = TypeVar("Item"), TypeVar("Answer")
 
 
-def in_order(work: Callable[[Item], Answer], items: Iterable[Item], most: int = 16) -> Iterator[tuple[Item, Answer]]:
+def in_order(work: Callable[[Item], Answer], items: Iterable[Item], most: int) -> Iterator[tuple[Item, Answer]]:
     """(item, work(item)) of each item, in their order; a few are at work ahead of the one that is handed out.
 
     Torch's threads are shared out among the workers, and given back at the end. What `work` raises is raised here, in
@@ -23,7 +23,7 @@ def in_order(work: Callable[[Item], Answer], items: Iterable[Item], most: int = 
 
     Args:
         work: runs in several threads at once.
-        most: workers, however many cores there are: each holds a scan's activations.
+        most: workers, however many cores there are (see `most_workers`).
     """
     items = iter(items)
     first = list(islice(items, 2))
@@ -41,6 +41,12 @@ def in_order(work: Callable[[Item], Answer], items: Iterable[Item], most: int = 
                 yield item, answer
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def most_workers(device: torch.device, cpu: int) -> int:
+    """How many may ask a model at once: as many as `cpu` says there, but one on a Mac's GPU, which torch can't share
+    between threads."""
+    return 1 if device.type == "mps" else cpu
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """The parts of a call, and the tables in README.md."""
 
 import json
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -12,10 +11,13 @@ from benchmarks.parts import OTHER, PartError, Parts, shares
 
 
 @pytest.fixture
-def kitchen():
-    """Two functions where their caller looks them up by name; one calls the other."""
-    place = SimpleNamespace(cut=lambda: time.sleep(0.002))
-    place.cook = lambda: (place.cut(), time.sleep(0.004))
+def kitchen(monkeypatch):
+    """Two functions where their caller looks them up by name; one calls the other. Time passes by `wait` alone."""
+    clock = [0.0]
+    monkeypatch.setattr("benchmarks.parts.time.perf_counter", lambda: clock[0])
+    place = SimpleNamespace(wait=lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    place.cut = lambda: place.wait(2)
+    place.cook = lambda: (place.cut(), place.wait(4))
     return place
 
 
@@ -23,10 +25,8 @@ def test_parts_add_up_and_nothing_counts_twice(kitchen):
     parts = Parts({"cook": [(kitchen, "cook")], "cut": [(kitchen, "cut")]})
     before = kitchen.cook
     with parts.watched():
-        found = parts.of(lambda: (kitchen.cut(), kitchen.cook(), time.sleep(0.003)))
-    assert found["cook"] > found["cut"] >= 0.002  # the cut within the cooking is the cooking's
-    assert found["cook"] >= 0.006
-    assert found[OTHER] >= 0.003
+        found = parts.of(lambda: (kitchen.cut(), kitchen.cook(), kitchen.wait(3)))
+    assert found == {"cut": 2, "cook": 6, OTHER: 3}  # the cut within the cooking is the cooking's
     assert kitchen.cook is before
     assert sum(shares([found, found]).values()) == pytest.approx(1)
     assert list(shares([found]))[-1] == OTHER

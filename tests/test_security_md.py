@@ -29,8 +29,9 @@ def test_limits_are_the_codes(app):
     assert f"{run}, {many_run.MAX_RESULT / 1e9:g} GB of results" in TEXT
     assert door.FORM == archive.MAX_TOTAL
     assert f"{door.UPLOADS / 1e9:g} GB of uploads at a time" in TEXT
-    scans, runs = (room.LINES[group["concurrency_id"]].places for group in (tabs.MODEL, tabs.BATCH))
-    assert f"lines of {scans} scans and {runs} runs, of which one visitor has {room.SHARE} at most" in TEXT
+    scans, runs = (room.LINES[group["concurrency_id"]] for group in (tabs.MODEL, tabs.BATCH))
+    shares = f"of which one page has {scans.share} and {runs.share} at most"
+    assert f"lines of {scans.places} scans and {runs.places} runs, {shares}" in TEXT
 
 
 def test_it_gives_no_address_that_might_not_exist():

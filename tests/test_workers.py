@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from octhub.workers import in_order
+from octhub.workers import in_order, most_workers
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def test_answers_come_in_order(count):
         time.sleep(0.01 if i % 3 else 0.03)
         return i * i
 
-    assert list(in_order(slow, range(count))) == [(i, i * i) for i in range(count)]
+    assert list(in_order(slow, range(count), 4)) == [(i, i * i) for i in range(count)]
 
 
 def test_several_work_at_once_each_with_its_share_of_the_threads():
@@ -40,7 +40,7 @@ def test_several_work_at_once_each_with_its_share_of_the_threads():
 
 def test_one_scan_has_all_threads_and_no_other_worker():
     here = threading.get_ident()
-    assert list(in_order(lambda i: (torch.get_num_threads(), threading.get_ident()), [7])) == [(7, (4, here))]
+    assert list(in_order(lambda i: (torch.get_num_threads(), threading.get_ident()), [7], 4)) == [(7, (4, here))]
 
 
 def test_few_are_taken_ahead():
@@ -68,8 +68,13 @@ def test_an_error_comes_in_its_turn_and_ends_it():
         done.append(i)
         return i
 
-    answers = in_order(work, range(1000))
+    answers = in_order(work, range(1000), 4)
     assert [next(answers)[0] for _ in range(3)] == [0, 1, 2]
     with pytest.raises(OSError, match="No space"):
         next(answers)
     assert len(done) < 20
+
+
+def test_a_macs_gpu_is_asked_by_one_alone():
+    assert most_workers(torch.device("mps"), 8) == 1
+    assert most_workers(torch.device("cpu"), 8) == 8

@@ -6,6 +6,7 @@ torch's weights_only, and the rest is safetensors and JSON.
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
 from pickle import UnpicklingError
@@ -27,6 +28,12 @@ EMA, PROGRESS, MANIFEST = "ema.safetensors", "progress.json", "manifest.json"
 UNFINISHED = ".tmp"
 """How the name of a state's folder ends while it is written."""
 
+WHOLE = re.compile(rf"{STATE}\d{{5}}")
+"""How a whole state's folder is called."""
+
+OURS = re.compile(r"(checkpoint|best|(run|history|encoder)\.json|(encoder|last)\.safetensors)" + re.escape(PARTIAL))
+"""What else a run begins to write in its folder."""
+
 
 class RunError(ValueError):
     """A run that can't start or continue in its folder."""
@@ -34,14 +41,15 @@ class RunError(ValueError):
 
 def last_state(out: Path) -> Path | None:
     """The newest whole state under `out`, or None."""
-    return max((p for p in Path(out).glob(f"{STATE}*") if p.suffix != UNFINISHED), default=None)
+    return max((p for p in Path(out).glob(f"{STATE}*") if WHOLE.fullmatch(p.name)), default=None)
 
 
 def clear_leftovers(out: Path) -> None:
     """Remove what a run that was killed had begun to write under `out`, and the states that it had begun to remove."""
     newest = last_state(out)
-    for path in (*out.glob(f"{STATE}*"), *out.glob(f"*{PARTIAL}")):
-        if path != newest:
+    for path in out.iterdir():  # the folder may hold others' files, too
+        name = path.name
+        if (OURS.fullmatch(name) or WHOLE.fullmatch(name.removesuffix(UNFINISHED))) and path != newest:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
