@@ -11,20 +11,20 @@ notice.lastChild.type = "button";
 notice.lastChild.textContent = "Don’t wait";
 notice.hidden = true;
 document.body.append(notice);
-let turn = null; // a promise, while a question waits to be let in
+let last = Promise.resolve(); // fulfilled once every question so far was let in, or given up
 
 const ask = window.fetch;
 const joined = async (...question) => {
+  const before = last;
+  let done;
+  last = new Promise((resolve) => (done = resolve));
+  await before; // so that answers come in the order of the clicks
   const until = Date.now() + PATIENCE;
   let stopped = false;
-  let done = null;
   try {
     for (;;) {
-      while (turn && !done) await turn;
       const answer = await ask(...question);
       if (answer.status !== 503 || stopped || Date.now() > until) return answer;
-      if (turn && !done) continue; // another one was faster to find the line full
-      turn ??= new Promise((resolve) => (done = resolve));
       const { detail } = await answer.clone().json().catch(() => ({}));
       const reason = String(detail ?? "The server is busy.").replace(/ Please .*/, "");
       notice.firstChild.textContent = `${reason} This page asks again by itself.`;
@@ -36,11 +36,8 @@ const joined = async (...question) => {
       if (stopped) return answer;
     }
   } finally {
-    if (done) {
-      notice.hidden = true;
-      turn = null;
-      done();
-    }
+    notice.hidden = true;
+    done();
   }
 };
 window.fetch = (...question) => {
