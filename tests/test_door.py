@@ -96,11 +96,21 @@ def test_questions_have_a_limit(door, server):
     assert post(door, entrance, "/gradio_api/queue/join", [b""], door.QUESTION + 1) == (413, 0)
     with pytest.raises(door.HTTPException):
         post(door, entrance, "/gradio_api/queue/join", [b"x" * 1_000_000] * 6)
+    with pytest.raises(door.HTTPException):  # named like an upload, and read as JSON
+        post(door, entrance, "/gradio_api/call/upload", [b"x" * 1_000_000] * 6)
     assert entrance.held() == 0
     for content in (b"x" * 6_000_000, iter([b"[" * 1_000_000] * 6)):  # with its length, and in chunks
         answer = httpx.post(f"{server.url}/gradio_api/call/classify", content=content)
         assert answer.status_code == 413
         assert "expected a file to be uploaded" in answer.text
+
+
+def test_scans_of_assistants_count_among_the_uploads(door, monkeypatch):
+    monkeypatch.setattr(door, "UPLOADS", 4 * door.EACH)
+    entrance = door.Door(None)
+    assert post(door, entrance, "/gradio_api/mcp/", [b"x" * door.EACH], door.EACH)[0] == 200
+    assert entrance.held() == 2 * door.EACH
+    assert post(door, entrance, "/gradio_api/mcp", [b"x" * 2 * door.EACH], 2 * door.EACH) == (413, 0)
 
 
 def within(seconds: float, true) -> None:

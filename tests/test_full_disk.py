@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -62,6 +64,8 @@ def test_what_is_no_file_is_written_to_as_it_is(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with whole_file(tmp_path / "pipe") as path:
         assert path == (tmp_path / "pipe").resolve()
+    command = "from octhub.whole_files import write_whole; write_whole('/dev/stdout', 'a table')"
+    assert subprocess.run([sys.executable, "-c", command], check=True, capture_output=True).stdout == b"a table"
     (tmp_path / "file").write_text("before")
     (tmp_path / "link").symlink_to("file")
     write_whole(tmp_path / "link", "after")

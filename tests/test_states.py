@@ -125,8 +125,11 @@ def test_what_a_killed_run_left_is_removed(run, tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "half").write_bytes(b"half")
     (tmp_path / "history.json.partial").write_text("[")
+    (tmp_path / "state-of-the-art").mkdir()  # others' files lie there, too
+    (tmp_path / "scans.tar.partial").write_bytes(b"half")
     run(1, resume=True)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["history.json", "run.json", "state-00001"]
+    left = ["history.json", "run.json", "scans.tar.partial", "state-00001", "state-of-the-art"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == left
 
 
 def test_killed_before_its_first_state(run, tmp_path):

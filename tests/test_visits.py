@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import tracemalloc
+from types import SimpleNamespace
 
 import pytest
 from own_loop import run
@@ -70,3 +71,27 @@ def test_progress_of_uploads_is_forgotten_when_they_are_over(app):
     run(upload())
     sys.modules["visits"].forget_progress(uploads)
     assert [*uploads._signals] == [*uploads._statuses] == ["going on"]
+
+
+def test_what_fails_once_does_not_end_the_forgetting(app, monkeypatch, caplog):
+    app()
+    visits = sys.modules["visits"]
+    monkeypatch.setattr(sys.modules["tabs"], "SWEEP_SECONDS", 0.01)
+    tried = []
+
+    def fail(*args):
+        tried.append(args)
+        raise FileNotFoundError("gone while it was looked at")
+
+    for step in ("forget", "forget_progress", "sweep"):
+        monkeypatch.setattr(visits, step, fail)
+    queue = SimpleNamespace(tidy=fail)
+    server = SimpleNamespace(state_holder=None, uploaded_file_dir="x", get_blocks=lambda: SimpleNamespace(_queue=queue))
+
+    async def some_rounds() -> None:
+        async with visits.forgetful(server):
+            while len(tried) < 9:
+                await asyncio.sleep(0.01)
+
+    run(asyncio.wait_for(some_rounds(), 20))
+    assert "could not forget" in caplog.text

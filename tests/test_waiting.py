@@ -131,6 +131,12 @@ def test_one_visitor_cannot_have_all_places(held, scans):
     assert "of yours are waiting" in join(held, file, "eager").json()["detail"]
 
 
+def test_one_page_cannot_have_all_runs(app):
+    app()
+    lines = sys.modules["waiting_room"].LINES.values()
+    assert all(0 < line.share < line.places for line in lines)
+
+
 def test_nobody_gets_past_the_line(held, scans):
     file = add(held, scans["scan.png"])
     assert held.http.post("/run/classify", json={"data": [file, "likeliest", 60]}).status_code == 404
