@@ -213,9 +213,16 @@ def client(connect):
 
 @pytest.fixture
 def app(root, monkeypatch):
-    """app() imports app.py anew, with its siblings."""
+    """app() imports app.py anew, with its siblings. What they put in Gradio's place goes with them."""
     import importlib
 
+    import gradio.mcp
+    import gradio.route_utils
+    import gradio.state_holder
+
+    monkeypatch.setattr(gradio.mcp, "GradioMCPServer", gradio.mcp.GradioMCPServer)
+    for module in (gradio.state_holder, gradio.route_utils):
+        monkeypatch.setattr(module, "SessionState", module.SessionState)
     siblings = [path.stem for path in root.glob("*.py")]
     monkeypatch.syspath_prepend(str(root))
     for name in siblings:
