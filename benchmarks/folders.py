@@ -73,9 +73,7 @@ def main(argv: list[str] | None = None) -> int:
                 turns = in_turns(
                     {
                         "bare model": partial(bare, predictor, ready, count * images),
-                        command: lambda c=command, f=folder, o=options: quietly(
-                            lambda: octhub([c, str(f), *map(str, o)])
-                        ),
+                        command: partial(quietly, [command, str(folder), *map(str, options)]),
                     },
                     args.rounds,
                     warm_up=0,

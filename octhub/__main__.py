@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from octhub import __version__
 from octhub.connect import WAKE_SECONDS, RemoteError
-from octhub.device import DeviceError
-from octhub.hub import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER, CheckpointError
+from octhub.defaults import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER
+from octhub.errors import CheckpointError, DeviceError
 from octhub.whole_files import naming, whole_file
 
 CLASSIFY_WORKERS, SEGMENT_WORKERS = 8, 4

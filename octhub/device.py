@@ -2,9 +2,7 @@
 
 import torch
 
-
-class DeviceError(ValueError):
-    """A device that isn't there; the message names it."""
+from octhub.errors import DeviceError
 
 
 def pick_device(name: str | torch.device | None = None) -> torch.device:

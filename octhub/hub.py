@@ -12,19 +12,15 @@ from huggingface_hub.constants import CONFIG_NAME, REPOCARD_NAME, SAFETENSORS_SI
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from octhub.defaults import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER
 from octhub.download import ARGUMENTS, DownloadError, HubSource, download
+from octhub.errors import CheckpointError
 from octhub.origin import Origin
 from octhub.serving import ServingConfig
 from octhub.whole_files import PARTIAL, save_tensors, write_whole
 
 CONFIG_VERSION = 1
 """Raised when config.json changes in a way that older code would misread."""
-
-DEFAULT_CLASSIFIER = "checkpoints/octnet-oct2017"
-"""The classifier that app, command line and tests use unless told otherwise."""
-
-DEFAULT_SEGMENTER = "checkpoints/unet-duke-dme"
-"""The segmenter, likewise."""
 
 EMBEDDED = {"OctNet": DEFAULT_CLASSIFIER, "UNet": DEFAULT_SEGMENTER}
 """By architecture: what to name when the Hub can't be reached."""
@@ -53,10 +49,6 @@ def locate(source: str | Path) -> str:
     if ours or isinstance(source, Path) or source.startswith((".", "/", "~")) or source.split("@")[0].count("/") > 1:
         raise CheckpointError(f"{source}: no such folder, expected a checkpoint's folder or a Hub repo 'owner/name'")
     return source
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that can't be found or can't be used; the message says what was found and expected."""
 
 
 class WeightsError(ValueError):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torchvision.transforms.v2 import functional as F
+from torch.nn import functional as F
 
 from octhub.serving import ServingConfig
 from octhub.tissue import Tissue
@@ -69,7 +69,14 @@ def cut(scan: np.ndarray, box: Box, size: tuple[int, int]) -> torch.Tensor:
 
 def _resized(crop: np.ndarray, levels: tuple[float, float], size: tuple[int, int]) -> torch.Tensor:
     image = torch.from_numpy(windowed(crop, levels))[None]
-    return F.resize(image, list(size), antialias=True)
+    return resize(image, size, antialias=True)
+
+
+def resize(image: torch.Tensor, size: tuple[int, int], antialias: bool = False) -> torch.Tensor:
+    """(C, H, W) → (C, *size), bilinear. As torchvision does it, which takes a second to import."""
+    if image.shape[1:] == size:
+        return image
+    return F.interpolate(image[None], size, mode="bilinear", align_corners=False, antialias=antialias)[0]
 
 
 def windowed(scan: np.ndarray, levels: tuple[float, float]) -> np.ndarray:
@@ -106,13 +113,14 @@ def preprocess(scan: np.ndarray | Tissue, serving: ServingConfig) -> tuple[torch
 def normalise(image: torch.Tensor, serving: ServingConfig) -> torch.Tensor:
     """(1, H, W) windowed intensities in [0, 1] → (in_chans, H, W), less the mean, over the standard deviation."""
     image = image.expand(len(serving.mean), *image.shape[1:])
-    return F.normalize(image, list(serving.mean), list(serving.std))
+    mean, std = (torch.tensor(each, dtype=image.dtype)[:, None, None] for each in (serving.mean, serving.std))
+    return (image - mean) / std
 
 
 def to_scan(map: torch.Tensor, box: Box, shape: tuple[int, int]) -> np.ndarray:
     """Lay a model's map over the scan: (h, w) float → (H, W) float32 of `shape`, 0 outside the box."""
     out = np.zeros(shape, np.float32)
-    patch = F.resize(map[None].float(), [box.height, box.width], antialias=False)[0]
+    patch = resize(map[None].float(), (box.height, box.width))[0]
     out[box.top : box.top + box.height, box.left : box.left + box.width] = patch.cpu().numpy()
     return out
 
@@ -125,7 +133,7 @@ def classes_to_scan(logits: torch.Tensor, box: Box, shape: tuple[int, int], outs
     """
     best, ids = None, None
     for id, logit in enumerate(logits.float()):
-        enlarged = F.resize(logit[None], [box.height, box.width], antialias=False)[0]
+        enlarged = resize(logit[None], (box.height, box.width))[0]
         if best is None:
             best, ids = enlarged, torch.zeros_like(enlarged, dtype=torch.uint8)
             continue
