@@ -18,7 +18,11 @@ def test_models_load_no_more_than_they_need():
 def test_the_command_line_and_the_app_load_no_more_to_answer():
     found = set(loaded("import octhub.predict, octhub.results"))
     assert "torch" in found
-    assert not found & {"timm", "pytorch_grad_cam", *DRAWS_AND_SERVES}
+    assert not found & {"timm", "torchvision", "pytorch_grad_cam", *DRAWS_AND_SERVES}
+
+
+def test_help_waits_for_no_library():
+    assert not {"torch", "huggingface_hub", "numpy"} & set(loaded("import octhub.__main__"))
 
 
 def test_reading_a_scan_needs_no_torch():
