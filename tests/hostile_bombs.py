@@ -32,7 +32,6 @@ MANY = 2_000_000
 PIECES = 1_000_000
 """In how many pieces a file comes, for each of which Pillow would take microseconds."""
 
-PHOTOSHOP = b"Photoshop 3.0\0" + (b"8BIM" + bytes(8)) * 5000
 
 LARGEST = 4000, 5000
 """(H, W) of the largest scan that there may be."""
