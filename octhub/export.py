@@ -1,7 +1,6 @@
 """`python -m octhub export`: a checkpoint as an ONNX file, which is left only if it answers as the checkpoint does."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,12 +11,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from huggingface_hub.constants import CONFIG_NAME
 
-from octhub.download import DownloadError, HubSource, download
+from octhub.architectures import load
 from octhub.gallery import EXAMPLES, Example, GalleryError
 from octhub.gallery import load as load_gallery
-from octhub.hub import CheckpointError, locate
 from octhub.octnet import OctNet
 from octhub.onnx_graph import OPSET, write_onnx
 from octhub.onnx_serve import OnnxClassifier, OnnxSegmenter
@@ -28,8 +25,6 @@ from octhub.unet import UNet
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 """Packages of the extra `onnx`."""
-
-ARCHITECTURES: dict[str, type[OctNet] | type[UNet]] = {"OctNet": OctNet, "UNet": UNet}
 
 LOGITS = {"float32": 1e-3, "float16": 0.02}
 """How far a logit may be off, by how weights are stored. In float32, adding in another order moves them by 1e-5 or so;
@@ -77,26 +72,6 @@ def place(model: OctNet | UNet, out: Path) -> Path:
         return out
     name = type(model).__name__.lower() if model.origin is None else str(model.origin).split("@")[0].split("/")[-1]
     return out / f"{name}.onnx"
-
-
-def load(source: str | Path) -> OctNet | UNet:
-    """A checkpoint's model, of whichever architecture its config.json names.
-
-    Raises:
-        CheckpointError: it can't be loaded.
-    """
-    place = locate(source)
-    try:
-        folder = Path(place) if os.path.isdir(place) else download(HubSource.parse(place), (CONFIG_NAME,))
-        architecture = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))["architecture"]
-        model = ARCHITECTURES[architecture]
-    except DownloadError as e:
-        raise CheckpointError(str(e)) from e
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise CheckpointError(
-            f"{source}: {CONFIG_NAME} names no architecture of {', '.join(ARCHITECTURES)} ({type(e).__name__} {e})"
-        ) from e
-    return model.from_pretrained(source)
 
 
 def export(model: OctNet | UNet, out: Path, examples: Sequence[Example], dtype: str = "float32") -> Iterator[Agreement]:

@@ -25,6 +25,7 @@ from octhub.onnx_graph import SCAN, read_metadata
 from octhub.predict import Classification, ScanLike, Segmentation
 from octhub.preprocess import classes_to_scan, preprocess, to_scan
 from octhub.scan import read_scan
+from octhub.tissue import Tissue
 
 
 class OnnxFileError(ValueError):
@@ -75,13 +76,14 @@ class OnnxClassifier(OnnxModel):
         if isinstance(heatmap, str) and heatmap not in self.class_names:
             raise ValueError(f"heatmap class {heatmap!r}, expected one of {', '.join(self.class_names)}")
         pixels = read_scan(scan)
-        input, box = preprocess(pixels, self.serving)
+        tissue = Tissue.of(pixels)
+        input, box = preprocess(tissue, self.serving)
         found = {name: values[0] for name, values in self.run(input[None]).items()}
         scaled = torch.from_numpy(found["logits"]) / self.serving.temperature
         named = dict(zip(self.class_names, scaled.softmax(0).tolist(), strict=True))
         label = max(named, key=named.get)
         novelty = float(found["novelty"]) if "novelty" in found else None
-        decided = decide(pixels, self.serving, label, named[label], novelty)
+        decided = decide(tissue, self.serving, label, named[label], novelty)
         if not heatmap:
             return Classification(label, named, None, None, *decided)
         shown = heatmap if isinstance(heatmap, str) else label
@@ -98,8 +100,9 @@ class OnnxSegmenter(OnnxModel):
     def __call__(self, scan: ScanLike) -> Segmentation:
         """Outline the classes in one scan; see Segmenter."""
         pixels = read_scan(scan)
-        input, box = preprocess(pixels, self.serving)
+        tissue = Tissue.of(pixels)
+        input, box = preprocess(tissue, self.serving)
         logits = torch.from_numpy(self.run(input[None])["logits"][0])
-        reason = not_bscan(pixels, self.serving.bscan)
+        reason = not_bscan(tissue, self.serving.bscan)
         mask = classes_to_scan(logits, box, pixels.shape, UNKNOWN)
         return Segmentation(mask, self.class_names, NOT_BSCAN if reason else OUTLINED, reason)

@@ -298,9 +298,8 @@ def _check_header(image: Image.Image, name: str, formats: Collection[str]) -> No
     _check_size(*image.size, name)
     if isinstance(image, TiffImageFile):
         if (compression := image.info.get("compression")) not in TIFF_COMPRESSIONS:
-            raise ScanError(
-                f"{name}: a TIFF compressed by {compression}, expected {', '.join(TIFF_COMPRESSIONS[:-1])} or webp"
-            )
+            *others, last = TIFF_COMPRESSIONS
+            raise ScanError(f"{name}: a TIFF compressed by {compression}, expected {', '.join(others)} or {last}")
         _check_tiles(image, name)
 
 

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from octhub import CheckpointError, OctNet, UNet, __version__
+from octhub import CheckpointError, UNet, __version__
+from octhub.architectures import load
 from octhub.predict import served_logits
 from octhub.preprocess import preprocess
 from octhub.whole_files import write_whole
@@ -22,29 +23,12 @@ from training.arguments import exit_status
 GOLDEN = "golden.json"
 """In a checkpoint's folder."""
 
-ARCHITECTURES: dict[str, type[OctNet] | type[UNet]] = {"OctNet": OctNet, "UNet": UNet}
-
 TOLERANCE = 0.01
 """How far a logit may be off: other processors and releases of torch add in another order, by 1e-4 or so; a
 percentile or a resizing that is done differently moves them by more."""
 
 GRID = 8
 """Of a segmenter's logits, those of GRID×GRID pixels are kept."""
-
-
-def load(checkpoint: Path) -> OctNet | UNet:
-    """The model of a checkpoint's folder, of whichever architecture its config.json names.
-
-    Raises:
-        CheckpointError: it can't be loaded.
-    """
-    path = Path(checkpoint) / "config.json"
-    try:
-        name = json.loads(path.read_text(encoding="utf-8"))["architecture"]
-        model = ARCHITECTURES[name]
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise CheckpointError(f"{path}: names no architecture of {', '.join(ARCHITECTURES)} ({e})") from e
-    return model.from_pretrained(Path(checkpoint))
 
 
 def made_up_scan() -> np.ndarray:
@@ -77,7 +61,7 @@ def record(checkpoint: Path) -> None:
     Raises:
         CheckpointError: it can't be loaded, or isn't served.
     """
-    model = load(checkpoint)
+    model = load(Path(checkpoint))
     if model.serving is None:
         raise CheckpointError(f"{checkpoint}: no serving configuration")
     golden = {
@@ -96,7 +80,7 @@ def problems(checkpoint: Path) -> list[str]:
     Raises:
         CheckpointError: it can't be loaded.
     """
-    path, model = Path(checkpoint) / GOLDEN, load(checkpoint)
+    path, model = Path(checkpoint) / GOLDEN, load(Path(checkpoint))
     if model.serving is None:
         return ["config.json: no serving configuration, so nobody could run it on a scan"]
     try:
