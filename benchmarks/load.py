@@ -17,11 +17,11 @@ from typing import Any
 import httpx
 
 from benchmarks import report
-from benchmarks.load_app import Running, started
 from benchmarks.load_client import App
 from benchmarks.load_memory import Curve, watched
 from benchmarks.load_scans import Questions, questions
 from benchmarks.load_users import PATIENCE, Tally, User, alone, percentile, together
+from benchmarks.running_app import running_app
 from octhub import Classifier, Segmenter
 from octhub.hub import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER
 
@@ -64,9 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     models = Classifier.from_pretrained(args.classifier), Segmenter.from_pretrained(args.segmenter)
     asked = questions(users, args.scans, *models)
     del models
-    command = ["--classifier", args.classifier, "--segmenter", args.segmenter]
-    with nullcontext(Running(args.url)) if args.url else started(command) as app:
-        figures = asyncio.run(measure(app, asked, args))
+    command = ["app.py", "--classifier", args.classifier, "--segmenter", args.segmenter]
+    with nullcontext() if args.url else running_app(command) as app:
+        figures = asyncio.run(measure(args.url or app.url, app and app.pid, asked, args))
     if not args.no_save:
         report.save("load", figures)
     for problem in figures["problems"]:
@@ -74,17 +74,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if figures["problems"] else 0
 
 
-async def measure(running: Running, asked: Questions, args: argparse.Namespace) -> dict[str, Any]:
+async def measure(url: str, pid: int | None, asked: Questions, args: argparse.Namespace) -> dict[str, Any]:
     """All rounds, and the memory curve; printed as they come."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
     async with httpx.AsyncClient(timeout=PATIENCE, limits=limits, trust_env=False) as http:
-        app = await App.at(running.url, http)
+        app = await App.at(url, http)
         total = Tally()  # of all rounds: what is the same over them
-        rounds = [await one_round(app, http, asked, n, args.seconds, running, total) for n in args.users]
+        rounds = [await one_round(app, http, asked, n, args.seconds, pid, total) for n in args.users]
         print(report.table(HEADER, [row(r) for r in rounds]), flush=True)
         curve = None
-        if args.requests and running.pid:
-            curve = await memory(app, http, asked, args.requests, running.pid, total)
+        if args.requests and pid:
+            curve = await memory(app, http, asked, args.requests, pid, total)
         one = User(0, asked, app, http, total, lambda: True)
         mine = [scan for scans in asked.scans for scan in scans][:CHECKED_ALONE]
         before = len(total.other_bits)
@@ -128,13 +128,13 @@ def row(r: dict[str, Any]) -> list[Any]:
 
 
 async def one_round(
-    app: App, http: httpx.AsyncClient, asked: Questions, users: int, seconds: float, running: Running, total: Tally
+    app: App, http: httpx.AsyncClient, asked: Questions, users: int, seconds: float, pid: int | None, total: Tally
 ) -> dict[str, Any]:
     """So many users at once, for so long; everybody waits for the answer to their last question."""
     tally = Tally(bits=total.bits, other_bits=total.other_bits)
     until = time.monotonic() + seconds
     crowd = [User(i, asked, app, http, tally, lambda: time.monotonic() > until) for i in range(users)]
-    async with watched(running.pid) as peak:
+    async with watched(pid) as peak:
         took = await together(crowd)
     add(total, tally)
     times = tally.times

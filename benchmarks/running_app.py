@@ -2,13 +2,14 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,18 +30,64 @@ class RunningApp:
         url: its address.
         started, served: when the process was started and when it first served a page, by time.time().
         log: what it prints.
+        pid: of its process.
     """
 
     url: str
     started: float
     served: float
     log: Path
+    pid: int
 
 
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def clean_environment(uploads: Path) -> dict[str, str]:
+    """This process's, without what would change the app, without a Hub, and with a place for the app's uploads."""
+    ours = {k: v for k, v in os.environ.items() if not k.startswith(("OCTHUB_", "GRADIO_", "SPACE_"))}
+    return ours | {"HF_HUB_OFFLINE": "1", "GRADIO_TEMP_DIR": str(uploads), "PYTHONUNBUFFERED": "1"}
+
+
+@contextmanager
+def serving(
+    command: Sequence[str], url: str, cwd: Path, env: Mapping[str, str], log: Path, patience: float = PATIENCE
+) -> Iterator[subprocess.Popen]:
+    """A server's process, from its first answer at `url`, within `patience` seconds, to the end of the context.
+
+    Raises:
+        RuntimeError: it ended, or served nothing in time.
+    """
+    with log.open("w") as out:
+        options = {"stdout": out, "stderr": subprocess.STDOUT, "start_new_session": True}
+        process = subprocess.Popen(command, cwd=cwd, env=env, **options)
+    try:
+        _await(url, process, log, patience)
+        yield process
+    finally:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(20)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # its forks, which outlive it on ZeroGPU
+        process.wait()
+
+
+def _await(url: str, process: subprocess.Popen, log: Path, patience: float) -> None:
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"the app ended:\n{log.read_text()[-2000:]}")
+        try:
+            if httpx.get(url, timeout=5, trust_env=False).is_success:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.02)
+    raise RuntimeError(f"the app did not answer within {patience:g} seconds:\n{log.read_text()[-2000:]}")
 
 
 @contextmanager
@@ -58,45 +105,12 @@ def running_app(
         RuntimeError: it ended, or served nothing in time.
     """
     port = free_port()
+    url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory(prefix="octhub-", ignore_cleanup_errors=True) as folder:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("OCTHUB_", "GRADIO_", "SPACE_"))}
-        clean |= {"HF_HUB_OFFLINE": "1", "GRADIO_TEMP_DIR": f"{folder}/uploads", "PYTHONUNBUFFERED": "1"}
-        clean |= {"OMP_NUM_THREADS": str(threads)} if threads else {}
-        log = Path(folder) / "log"
-        with log.open("w") as out:
-            started = time.time()
-            process = subprocess.Popen(
-                [sys.executable, *command, "--port", str(port)],
-                cwd=ROOT,
-                env={**clean, **(env or {})},
-                stdout=out,
-                stderr=subprocess.STDOUT,
-            )
-        try:
-            url = f"http://127.0.0.1:{port}"
-            served = _await(url, process, log)
-            yield RunningApp(url, started, served, log)
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _await(url: str, process: subprocess.Popen, log: Path) -> float:
-    """When the page was first served."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise RuntimeError(f"the app ended:\n{log.read_text()[-2000:]}")
-        try:
-            if httpx.get(url, timeout=5, trust_env=False).is_success:
-                return time.time()
-        except httpx.TransportError:
-            time.sleep(0.02)
-    raise RuntimeError(f"the app served no page within {PATIENCE:g} s:\n{log.read_text()[-2000:]}")
+        around = clean_environment(Path(folder, "uploads")) | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
+        log, started = Path(folder, "log"), time.time()
+        with serving([sys.executable, *command, "--port", str(port)], url, ROOT, {**around, **(env or {})}, log) as app:
+            yield RunningApp(url, started, time.time(), log, app.pid)
 
 
 class Api:

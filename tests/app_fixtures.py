@@ -1,15 +1,7 @@
 """The running app, browsers and API clients for its tests: one server for all of them (fixtures; see conftest.py)."""
 
 import hashlib
-import os
-import signal
-import socket
-import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +9,8 @@ import numpy as np
 import pytest
 from browser import Watch, chromium
 from PIL import Image
+
+from benchmarks.running_app import clean_environment, free_port, serving
 
 CLASS_NAMES = (
     "above retina",
@@ -77,52 +71,11 @@ def server(root, tmp_path_factory, segmenter_folder):
     elsewhere = home / "elsewhere"
     (elsewhere / "tmp").mkdir(parents=True)
     port = free_port()
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("OCTHUB_", "GRADIO_", "SPACE_"))}
-    env |= {"HF_HUB_OFFLINE": "1", "GRADIO_TEMP_DIR": str(home / "uploads"), "PYTHONUNBUFFERED": "1"}
-    env |= {"HOME": str(elsewhere), "TMPDIR": str(elsewhere / "tmp")}
+    env = clean_environment(home / "uploads") | {"HOME": str(elsewhere), "TMPDIR": str(elsewhere / "tmp")}
     command = [sys.executable, str(root / "app.py"), "--port", str(port), "--segmenter", str(segmenter_folder)]
     url = f"http://127.0.0.1:{port}"
-    with serving(command, url, elsewhere, env, home / "log") as process:
+    with serving(command, url, elsewhere, env, home / "log", patience=120) as process:
         yield SimpleNamespace(url=url, process=process, uploads=home / "uploads", log=home / "log", elsewhere=elsewhere)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@contextmanager
-def serving(
-    command: list[str], url: str, cwd: Path, env: dict[str, str], log: Path, patience: float = 120
-) -> Iterator[subprocess.Popen]:
-    """A server's process, from its first answer at `url`, within `patience` seconds, to the end of the context."""
-    with log.open("w") as out:
-        options = {"stdout": out, "stderr": subprocess.STDOUT, "start_new_session": True}
-        process = subprocess.Popen(command, cwd=cwd, env=env, **options)
-    try:
-        _await(url, process, log, patience)
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # its forks, which outlive it on ZeroGPU
-
-
-def _await(url: str, process: subprocess.Popen, log: Path, patience: float) -> None:
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        assert process.poll() is None, f"the app ended:\n{log.read_text()[-2000:]}"
-        try:
-            urllib.request.urlopen(url, timeout=5).read()
-            return
-        except OSError:
-            time.sleep(0.3)
-    pytest.fail(f"the app did not answer within {patience:g} seconds:\n{log.read_text()[-2000:]}")
 
 
 @pytest.fixture(scope="session")

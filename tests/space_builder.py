@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from app_fixtures import free_port, serving
 from hub_server import HubServer
 from huggingface_hub import SpaceCard
+
+from benchmarks.running_app import free_port, serving
 
 SPACE_ID = "owner/octhub"
 

@@ -137,7 +137,7 @@ class TestStartup:
         monkeypatch.setattr(startup.time, "time", lambda: 110.0)
         log = tmp_path / "log"
         log.write_text("STAGE 101.0 Python itself\nsomething\nSTAGE 103.0 import torch\n")
-        found = startup.stages(startup.RunningApp("", 100.0, 108.0, log), tmp_path)
+        found = startup.stages(startup.RunningApp("", 100.0, 108.0, log, pid=1), tmp_path)
         assert found == {"Python itself": 1, "import torch": 2, "serve the page": 5, "first answer": 2}
 
     def test_stages_are_of_the_real_app(self, root):

@@ -19,7 +19,6 @@ from own_loop import run
 
 from benchmarks import load
 from benchmarks.load_answers import Answer, classified, segmented
-from benchmarks.load_app import Running
 from benchmarks.load_client import App, Lost
 from benchmarks.load_memory import Curve, Peak, resident, slope, watched
 from benchmarks.load_scans import questions
@@ -159,7 +158,7 @@ def test_the_command_measures_and_fails_when_memory_grows(server, asked, monkeyp
     monkeypatch.setattr(load, "EVERY", 2)
     monkeypatch.setattr(load, "CHECKED_ALONE", 1)
     args = load.options(["--users", "2", "--seconds", "0.1", "--requests", "5", "--growth=-1e9"])
-    figures = run(load.measure(Running(server.url, os.getpid()), asked, args))
+    figures = run(load.measure(server.url, os.getpid(), asked, args))
     assert figures["rounds"][0]["answered"] >= 2
     assert figures["memory"]["requests"] == [0, 2, 4, 5]
     (problem,) = figures["problems"]

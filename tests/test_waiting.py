@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
-from app_fixtures import free_port, upload
+from app_fixtures import upload
 from browser import Watch
 
+from benchmarks.running_app import free_port
 from octhub import Classifier
 
 API = "/gradio_api"
