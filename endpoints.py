@@ -45,7 +45,7 @@ class Scores(TypedDict):
     classes_counted: int
     iou: dict[str, float | None]
     dice: dict[str, float | None]
-    pixels: int
+    pixels: dict[str, int]
 
 
 class MaskFacts(TypedDict):

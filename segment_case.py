@@ -186,9 +186,10 @@ def areas_of(case: Case, names: Sequence[str], axial: float | str | None, latera
     rows = measure(mask, names, scale)
     score = Segmentation(mask, names).score(case.mask.ids()) if case.compared else None
     facts = facts_of(rows, scale, score, case.mask_name, decided(case), case.provenance)
+    last = decided(case) | columns(case.provenance)
     files = {
         "Labels (PNG)": (f"{stem(case.name)}-labels.png", label_png(mask, names)),
-        "Table (CSV)": (f"{stem(case.name)}-areas.csv", csv_text(rows, score, columns(case.provenance)).encode()),
+        "Table (CSV)": (f"{stem(case.name)}-areas.csv", csv_text(rows, score, last).encode()),
         "Record (JSON)": (f"{stem(case.name)}-areas.json", record_json(facts)),
     }
     return areas_html(rows, scale, files, problem)

@@ -230,7 +230,7 @@ def segment_api(
             facts,
             download(labels, f"{named}-labels.png", label_png(answer.mask, names)),
             download(overlay, f"{named}-overlay.png", png_bytes(picture)),
-            download(table, f"{named}-areas.csv", csv_text(rows, score, columns(origin)).encode()),
+            download(table, f"{named}-areas.csv", csv_text(rows, score, decided(answer) | columns(origin)).encode()),
         )
 
     with gr.Group(visible=False):

@@ -123,7 +123,8 @@ def _plot(
 ) -> str:
     """One pair of axes, `axial` units a pixel. The drawing is stretched to the page, the words on it are not."""
     width = len(next(iter(lines.values())))
-    most = max((np.nanmax(line) for line in lines.values() if np.isfinite(line).any()), default=0)
+    shown = [*lines.values(), *(expert[name] for name in lines if name in expert)]
+    most = max((np.nanmax(line) for line in shown if np.isfinite(line).any()), default=0)
     steps = ticks(max(float(most), 1) * axial)
     top = max(float(most), 1) * axial * 1.08
     rules = "".join(f'<path class="rule" d="M0,{-step:g}H{width}"/>' for step in steps)

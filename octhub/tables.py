@@ -26,7 +26,7 @@ def csv_text(
     """One line per class: everything measured and, with a score, its IoU and Dice. What doesn't exist is empty.
 
     Args:
-        last: what every line ends with, by column (see octhub.provenance.columns).
+        last: what every line ends with, by column (see octhub.results.decided and octhub.provenance.columns).
     """
     figures = None if score is None else score.as_dict()
     rows = []

@@ -24,6 +24,7 @@ from octhub.measure import Scale, measure
 from octhub.promise import ClassPromise, MaskPromise
 from octhub.provenance import COLUMNS, columns, provenance
 from octhub.render import grey
+from octhub.results import decided
 
 VIEWER = "#segment-viewer"
 
@@ -133,6 +134,7 @@ class TestPage:
         assert record["areas"] == [asdict(m) for m in measure(answer.mask, CLASS_NAMES)]
         assert record["scores"]["miou"] == pytest.approx(answer.score(masks["expert.png"]).miou)
         assert {key: lines[-1][key] for key in COLUMNS} == columns(record["provenance"])
+        assert {key: lines[-1][key] for key in ("decision", "reason")} == decided(answer)
 
         truth = read_mask(masks["expert.png"])
         layers = {
@@ -362,6 +364,7 @@ class TestApi:
         (*_, last) = csv.DictReader(Path(table).read_text().splitlines())
         assert "iou" not in last
         assert {key: last[key] for key in COLUMNS} == columns(facts["provenance"])
+        assert {key: last[key] for key in ("decision", "reason")} == decided(answer)
 
         scale = {"axial_um": 3.87, "lateral_um": 11.5}
         facts, _, _, table = self.ask(client, scans["scan.png"], masks["expert.png"], **scale)

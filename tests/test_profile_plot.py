@@ -99,6 +99,20 @@ def test_scale_and_expert():
     assert html.count('class="expert"') == 4  # the whole retina and three classes
 
 
+def test_the_experts_line_is_within_its_axes():
+    mask = np.zeros((80, 40), np.uint8)
+    mask[10:15], mask[15:] = 1, 3
+    truth = np.zeros_like(mask)
+    truth[10:70], truth[70:] = 1, 3
+    plots = re.findall(
+        r'viewBox="0 (\S+) 40 .*?class="expert" d="([^"]*)"', profile_html(mask, NAMES, truth=truth), re.S
+    )
+    assert len(plots) == 2
+    for top, line in plots:
+        assert {float(y) for y in re.findall(r",(\S+?)(?=L|$)", line)} == {-60}
+        assert float(top) < -60
+
+
 def test_a_class_that_is_nowhere_has_no_line():
     html = profile_html(np.where(MASK == 4, 2, MASK), NAMES)
     assert "<g data-class=4" not in html
