@@ -29,6 +29,10 @@ class MaskError(ScanError):
     """A mask that can't be used; the message names it, what was found and what was expected."""
 
 
+class UnannotatedError(MaskError):
+    """A mask that is UNKNOWN everywhere."""
+
+
 def read_mask(
     source: ScanSource,
     shape: tuple[int, int] | None = None,
@@ -54,7 +58,8 @@ def read_mask(
 
     Raises:
         MaskError: whatever is wrong with the source: not there, not an accepted or a lossy format, a coloured picture,
-            another size than the scan, ids without a class, or nothing annotated; and all that `read_scan` refuses.
+            another size than the scan, ids without a class, or nothing annotated (UnannotatedError); and all that
+            `read_scan` refuses.
     """
     name = name_of(source, name, "the mask")
     try:
@@ -68,7 +73,8 @@ def read_mask(
         (h, w), (height, width) = ids.shape, shape
         raise MaskError(f"{name}: {w} × {h} pixels, expected {width} × {height} like the scan")
     if (ids == UNKNOWN).all():
-        raise MaskError(f"{name}: {UNKNOWN} (not annotated) everywhere, expected {_classes(class_names or UNKNOWN)}")
+        expected = _classes(class_names or UNKNOWN)
+        raise UnannotatedError(f"{name}: {UNKNOWN} (not annotated) everywhere, expected {expected}")
     return ids
 
 

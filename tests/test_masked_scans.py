@@ -99,6 +99,13 @@ def test_plain_crop_is_the_scan_itself(folder):
     assert torch.equal(ids, mask.long())
 
 
+def test_plain_crops_come_from_everywhere():
+    grids = [random_grid((400, 300), (100, 100), 0.5, strength=0, flip=False) for _ in range(200)]
+    centres = torch.stack([grid.mean((0, 1)) for grid in grids])
+    assert centres.min(0).values.tolist() == pytest.approx([-2 / 3, -3 / 4], abs=0.05)
+    assert centres.max(0).values.tolist() == pytest.approx([2 / 3, 3 / 4], abs=0.05)
+
+
 def test_image_and_mask_move_together():
     """Warped alike, a scan that shows its own mask still does, whatever the resolutions."""
     rng = np.random.default_rng(0)

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file
 from synthetic import make_oct2017
@@ -14,6 +15,8 @@ from synthetic_masks import CLASS_NAMES, make_masked_scans
 from octhub import Segmenter, UNet
 from training import baselines, class_offset, compare, encoder_start, evaluate_unet, pretrain_encoder, train_unet
 from training.corrupt import CORRUPTIONS, corrupt
+from training.masked_scans import check_unseen, masked_scans
+from training.samples import DataError
 from training.segment_task import class_weights, undo_weights
 
 RECIPE = [
@@ -25,6 +28,14 @@ RECIPE = [
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return make_masked_scans(tmp_path_factory.mktemp("data") / "fluid")
+
+
+@pytest.fixture
+def precision():
+    """accelerate holds one configuration a process: this test has one of its own."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +74,10 @@ def test_a_checkpoint_can_be_gone_on_from(trained, folder, tmp_path, capsys):
     torch.testing.assert_close(a.decoder[0].up.weight, b.decoder[0].up.weight, rtol=1e-3, atol=1e-4)
     record = json.loads((tmp_path / "run/checkpoint/training.json").read_text())
     assert record["recipe"]["encoder"].startswith("random, then a first training (sha256 ")
+    scans = masked_scans(folder)
+    with pytest.raises(DataError, match=r"S03_0\.png: the checkpoint was chosen on this scan"):  # the first one was
+        check_unseen([s for s in scans if s.subject == "S03"], record | {"train": {}})
+    check_unseen([s for s in scans if s.subject == "S04"], record)
     assert train_unet.main([*args, "--out", str(tmp_path / "other"), "--start", str(tmp_path / "none")]) == 2
     assert "no such folder" in capsys.readouterr().err
 
@@ -112,6 +127,32 @@ def test_an_offset_moves_one_class(trained, folder, capsys):
     assert f"-1.5: mIoU {(scores[0] + scores[1]).miou:.4f}" in "\n".join(lines)
     assert class_offset.main([*args, "S01"]) == 2
     assert "trained on this scan (2 such)" in capsys.readouterr().err
+
+
+def test_masks_that_say_nothing_are_left_out(folder, tmp_path, capsys):
+    shutil.copytree(folder, tmp_path / "data")
+    for name in ("S01_0", "S03_0", "S04_0"):
+        Image.fromarray(np.full((120, 160), 255, np.uint8)).save(tmp_path / f"data/masks/{name}.png")
+    args = ["--data", str(tmp_path / "data"), "--test", "S04", "--val", "S03", "--cpu", *RECIPE, "--epochs", "1"]
+    assert train_unet.main([*args, "--out", str(tmp_path / "run")]) == 0
+    assert "left out, since nothing is annotated: S01_0.png (1 such)" in capsys.readouterr().out
+    record = json.loads((tmp_path / "run/checkpoint/training.json").read_text())
+    assert [record[side]["scans"] for side in ("train", "val", "test")] == [3, 1, 1]
+    evaluate = [str(tmp_path / "run/checkpoint"), "--data", str(tmp_path / "data"), "--test"]
+    assert evaluate_unet.main([*evaluate, "S04"]) == 0
+    assert "of 1 scans" in capsys.readouterr().out
+    Image.fromarray(np.full((120, 160), 255, np.uint8)).save(tmp_path / "data/masks/S04_1.png")
+    assert evaluate_unet.main([*evaluate, "S04"]) == 2
+    assert "no annotated scans to measure on" in capsys.readouterr().err
+
+
+def test_an_id_without_a_class_is_told_before_the_training(folder, tmp_path, capsys):
+    shutil.copytree(folder, tmp_path / "data")
+    Image.fromarray(np.full((120, 160), 77, np.uint8)).save(tmp_path / "data/masks/S03_1.png")
+    args = ["--data", str(tmp_path / "data"), "--val", "S03", "--out", str(tmp_path / "run"), "--cpu", *RECIPE]
+    assert train_unet.main(args) == 2
+    assert "S03_1.png: id 77 without a class" in capsys.readouterr().err
+    assert not (tmp_path / "run/history.json").exists()
 
 
 def test_class_weights_are_undone():
@@ -167,7 +208,8 @@ def test_extra_folders_have_the_same_classes(folder, tmp_path, capsys):
 
 def test_evaluation_writes_figures_and_card(trained, folder, tmp_path, capsys):
     checkpoint = shutil.copytree(trained / "checkpoint", tmp_path / "checkpoint")
-    args = [str(checkpoint), "--data", str(folder), "--test", "S03", "S04", "--name", "planted", "--title", "planted"]
+    new = make_masked_scans(tmp_path / "new", seed=1)
+    args = [str(checkpoint), "--data", str(new), "--test", "S03", "S04", "--name", "planted", "--title", "planted"]
     assert evaluate_unet.main([*args, "--second-masks", "masks_2"]) == 0
     figures = json.loads((checkpoint / "metrics.json").read_text())["evaluations"]["planted"]
     assert set(figures["per_subject"]) == {"S03", "S04"}
@@ -177,8 +219,9 @@ def test_evaluation_writes_figures_and_card(trained, folder, tmp_path, capsys):
     card = (checkpoint / "README.md").read_text()
     assert f"{figures['miou']:.4f}" in card
     assert "None" not in card.split("---", 2)[2]
-    assert evaluate_unet.main([*args[:3], "--test", "S01"]) == 2
-    assert "the checkpoint was trained on this scan" in capsys.readouterr().err
+    for subject, what in (("S01", "trained"), ("S03", "chosen")):
+        assert evaluate_unet.main([str(checkpoint), "--data", str(folder), "--test", subject]) == 2
+        assert f"the checkpoint was {what} on this scan (2 such)" in capsys.readouterr().err
 
 
 def test_pretrained_encoder_starts_a_unet(tmp_path):
@@ -214,8 +257,8 @@ def test_every_model_shares_start_and_interface(name, folder):
     assert Segmenter(model)(folder / "images/S01_0.png").mask.shape == (120, 160)
 
 
-def test_comparison_trains_measures_and_goes_on(folder, tmp_path, capsys):
-    args = ["--data", str(folder), "--test", "S04", "--val", "S03", "--second-masks", "masks_2", *RECIPE]
+def test_comparison_trains_measures_and_goes_on(folder, tmp_path, capsys, precision):
+    args = ["--data", str(folder), "--test", "S04", "--second-masks", "masks_2", "--bf16", *RECIPE]
     args += ["--backbone", "resnet18", "--epochs", "1", "--crops", "8", "--rounds", "4", "--cpu"]
     args += ["--models", "UNet", "DeepLabV3+", "--seeds", "0", "1", "--out", str(tmp_path)]
     assert compare.main(args) == 0
@@ -233,6 +276,9 @@ def test_comparison_trains_measures_and_goes_on(folder, tmp_path, capsys):
     assert len(before) == 4
     capsys.readouterr()
     assert compare.main([*args, "--models", "UNet", "--seeds", "0"]) == 0  # it is trained already
+    again = json.loads((tmp_path / "comparison.json").read_text())["models"]["UNet"]
+    assert again["seeds"]["0"] == figures["models"]["UNet"]["seeds"]["0"]  # in full precision both times
+    assert again["noise"] == figures["models"]["UNet"]["noise"]
     assert {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/model.safetensors")} == before
     assert "| second grader |" in capsys.readouterr().out
     assert compare.main([*args, "--crops", "16"]) == 2

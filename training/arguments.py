@@ -44,12 +44,12 @@ def optimisation_arguments(group, *, epochs: int, batch_size: int, lr: float, we
     group.add_argument("--weight-decay", type=float, default=weight_decay)
     group.add_argument("--schedule", choices=SCHEDULES, default="onecycle")
     group.add_argument("--ema", type=float, default=ema, help="decay of the averaged weights")
-    group.add_argument("--seed", type=natural, default=0)
 
 
 def run_arguments(group) -> None:
-    """Where and on what to run."""
+    """Where, by which seed and on what to run."""
     group.add_argument("--out", type=Path, required=True)
+    group.add_argument("--seed", type=natural, default=0)
     group.add_argument("--resume", action="store_true", help="continue from the last state in --out")
     group.add_argument("--half", action="store_true", help="store the weights in half precision: half the file")
     group.add_argument("--bf16", action="store_true", help="bfloat16 autocast")

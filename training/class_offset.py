@@ -21,7 +21,7 @@ from octhub.scan import read_scan
 from octhub.serving import ServingConfig
 from octhub.unet import UNet
 from training.arguments import exit_status
-from training.masked_scans import SUBJECT, MaskedScan, by_subject, check_unseen, masked_scans
+from training.masked_scans import SUBJECT, MaskedScan, annotated, by_subject, check_unseen, masked_scans
 from training.samples import DataError
 from training.stages import read_training
 
@@ -74,7 +74,10 @@ def main(argv: list[str] | None = None) -> int:
 def measure_offsets(args: argparse.Namespace) -> None:
     """The whole command."""
     _, scans = by_subject(masked_scans(args.data, masks=args.masks, subject=args.subject), args.val)
-    check_unseen(scans, read_training(args.checkpoint))
+    scans = annotated(scans)
+    if not scans:
+        raise DataError(f"{args.data}: no annotated scan of {', '.join(args.val)}")
+    check_unseen(scans, read_training(args.checkpoint), validation=True)
     model = UNet.from_pretrained(args.checkpoint)
     for offset, score in sweep(model, args.class_name, scans).items():
         print(f"{offset:+.1f}: mIoU {score.miou:.4f}, IoU of {args.class_name} {score.iou[args.class_name]:.4f}")

@@ -1,14 +1,14 @@
 """Train UNet, U-Net++ and DeepLabV3+ alike, and compare them: `python -m training.compare --data FOLDER … --out DIR`.
 
 The same encoder and start, the same scans, crops, augmentation and number of steps, for each seed; nothing is chosen by
-a validation, the last averaged weights count. The test subjects' scans are scored at their own size, as they are and
-under noise, and the models' speed is measured in turns. A run that was interrupted goes on where it stopped.
+a validation, the last averaged weights count. UNet's loss is that of all its score maps, the others' that of the one
+output that they have. The test subjects' scans are scored at their own size, as they are and under noise, and the
+models' speed is measured in turns. A run that was interrupted goes on where it stopped.
 """
 
 import argparse
 import json
 import sys
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import mean
@@ -54,6 +54,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     run.add_argument("--bf16", action="store_true", help="bfloat16 autocast while training")
     run.add_argument("--workers", type=natural, default=2, help="processes that load data")
     run.add_argument("--cpu", action="store_true", help="stay on the CPU")
+    parser.set_defaults(val=[], val_fraction=0.0, seed=0)  # nobody is held out, and --seeds take turns
     return parser.parse_args(argv)
 
 
@@ -66,7 +67,6 @@ def compare(args: argparse.Namespace) -> None:
     splits = read_splits(args)
     if not splits.test:
         raise DataError("no test scans, expected some: give --test or --table")
-    splits = replace(splits, train=sorted([*splits.train, *splits.val]), val=[])
     tensors, start = encoder_start(args.encoder, args.backbone, 1)
     print(f"encoder start: {start}; {len(splits.train)} scans to train, {len(splits.test)} to test", flush=True)
     dataset = make_dataset(args, splits)
@@ -123,11 +123,14 @@ def trained(
         RunError: the folder holds a model of another recipe or of other data.
     """
     name, seed, serving = identity["model"], identity["seed"], dataset.serving
-    torch.manual_seed(seed)
-    model = MODELS[name](len(serving.class_names), args.backbone, serving)
-    if tensors:
-        model.load_encoder(tensors)
-    model = model.to(memory_format=torch.channels_last)
+
+    def start() -> nn.Module:
+        torch.manual_seed(seed)
+        model = MODELS[name](len(serving.class_names), args.backbone, serving)
+        if tensors:
+            model.load_encoder(tensors)
+        return model.to(memory_format=torch.channels_last)
+
     weights = folder / WEIGHTS
     task = SegmentTask(dataset, [], batch_size=args.batch_size, workers=args.workers, balance=args.balance)
     if weights.is_file():
@@ -141,7 +144,7 @@ def trained(
         accelerator = make_accelerator(bf16=args.bf16, cpu=args.cpu, seed=seed)
         last = folder / "last.safetensors"
         fit(
-            model,
+            start(),
             task,
             fit_options(run),
             accelerator,
@@ -150,6 +153,7 @@ def trained(
         )
         last.rename(weights)
         accelerator.free_memory()
+    model = start()  # another than the trained one, whose forward stays wrapped in autocast
     model.load_state_dict(load_file(weights))
     model.serving = task.serving
     return model.eval(), json.loads((folder / HISTORY).read_text())

@@ -23,6 +23,7 @@ from training.figures import shown
 from training.masked_scans import (
     SUBJECT,
     MaskedScan,
+    annotated,
     by_subject,
     check_unseen,
     image_digests,
@@ -90,8 +91,9 @@ def main(argv: list[str] | None = None) -> int:
             scans = [s for s in scans if s.image.stem in kept]
         if args.test:
             _, scans = by_subject(scans, args.test)
+        scans = annotated(scans)
         if not scans:
-            raise DataError(f"{args.data}: no scans to measure on")
+            raise DataError(f"{args.data}: no annotated scans to measure on")
         check_unseen(scans, training)
         segmenter = Segmenter.from_pretrained(args.checkpoint, device=args.device)
         names = segmenter.class_names

@@ -5,9 +5,11 @@ import hashlib
 import random
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from octhub.mask import UnannotatedError, read_mask
 from octhub.scan import IMAGE_SUFFIXES
 from training.samples import DataError, sha256
 
@@ -66,6 +68,22 @@ def masked_scans(folder: Path, *, masks: str = "masks", subject: str = SUBJECT) 
     return sorted(scans)
 
 
+def annotated(scans: Sequence[MaskedScan]) -> list[MaskedScan]:
+    """The scans of whose masks something is annotated; says how many others there were.
+
+    Raises:
+        MaskError: a mask can't be read.
+    """
+    kept = []
+    for scan in scans:
+        with suppress(UnannotatedError):
+            read_mask(scan.mask)
+            kept.append(scan)
+    if left_out := sorted(set(scans) - set(kept)):
+        print(f"left out, since nothing is annotated: {left_out[0].mask.name} ({len(left_out)} such)", flush=True)
+    return kept
+
+
 def split_column(table: Path, split: str) -> set[str]:
     """The stems of the images that a CSV (columns image, split) puts into a split.
 
@@ -118,19 +136,26 @@ def image_digests(scans: Iterable[MaskedScan]) -> list[str]:
     return sorted(sha256(s.image)[:16] for s in scans)
 
 
-def check_unseen(scans: Sequence[MaskedScan], training: dict) -> None:
-    """Refuse to measure a checkpoint on scans that trained it.
+def check_unseen(scans: Sequence[MaskedScan], training: dict, *, validation: bool = False) -> None:
+    """Refuse to measure a checkpoint on scans that it, or one that it went on from, was trained on, or chosen on.
 
     Args:
         training: the checkpoint's training.json.
+        validation: whether scans that chose its weights will do.
 
     Raises:
-        DataError: some of the scans trained it; names one.
+        DataError: some of the scans won't do; names one.
     """
-    seen = {digest for side in ("train", "extra_scans") for digest in training.get(side, {}).get("images", [])}
-    leaked = [s.image for s in scans if sha256(s.image)[:16] in seen]
-    if leaked:
-        raise DataError(f"{leaked[0]}: the checkpoint was trained on this scan ({len(leaked)} such), expected others")
+    digests = {s.image: sha256(s.image)[:16] for s in scans}
+    sides = {"trained": ("train", "extra_scans")} | ({} if validation else {"chosen": ("val",)})
+    for what, names in sides.items():
+        records = [record.get(name) for record in (training, *training.get("before", [])) for name in names]
+        seen = {digest for r in records if isinstance(r, dict) for digest in r.get("images", [])}
+        leaked = [image for image, digest in digests.items() if digest in seen]
+        if leaked:
+            raise DataError(
+                f"{leaked[0]}: the checkpoint was {what} on this scan ({len(leaked)} such), expected others"
+            )
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:

@@ -56,7 +56,9 @@ class SegmentTask:
         self.val = []
         for scan in val:
             pixels = read_scan(scan.image)
-            self.val.append((*preprocess(pixels, self.serving), read_mask(scan.mask, pixels.shape)))
+            self.val.append(
+                (*preprocess(pixels, self.serving), read_mask(scan.mask, pixels.shape, self.serving.class_names))
+            )
 
     def start_epoch(self, epoch: int) -> None:
         self.train.epoch = self.epoch = epoch

@@ -24,6 +24,7 @@ from training.masked_scans import (
     CLASSES,
     SUBJECT,
     MaskedScan,
+    annotated,
     by_subject,
     draw_subjects,
     image_digests,
@@ -39,7 +40,7 @@ from training.stages import read_training, stages_before
 
 
 def data_arguments(data) -> None:
-    """Which scans, which masks, who is held out; compare asks the same."""
+    """Which scans, which masks, who is kept for testing; compare asks the same."""
     data.add_argument("--data", type=Path, required=True, help="folder of images/ and masks/")
     data.add_argument("--masks", default="masks", help="its folder of masks (%(default)s)")
     data.add_argument("--second-masks", help="its folder of another grader's masks")
@@ -48,8 +49,6 @@ def data_arguments(data) -> None:
     data.add_argument("--subject", default=SUBJECT, help="regular expression: its first group is a file's subject")
     data.add_argument("--test", nargs="*", default=[], metavar="SUBJECT", help="subjects kept for testing")
     data.add_argument("--table", type=Path, help="CSV (columns image, split) whose split=test scans are kept, too")
-    data.add_argument("--val", nargs="*", default=[], metavar="SUBJECT", help="subjects to validate on")
-    data.add_argument("--val-fraction", type=float, default=0.0, help="or a share of the subjects to validate on")
     data.add_argument("--extra", type=Path, nargs="*", default=[], help="more such folders, to train on alone")
     data.add_argument("--extra-test", nargs="*", default=[], metavar="SUBJECT", help="their subjects kept for testing")
     data.add_argument(
@@ -88,7 +87,10 @@ def recipe_arguments(recipe) -> None:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m training.train_unet", description=__doc__.splitlines()[0])
-    data_arguments(parser.add_argument_group("data"))
+    data = parser.add_argument_group("data")
+    data_arguments(data)
+    data.add_argument("--val", nargs="*", default=[], metavar="SUBJECT", help="subjects to validate on")
+    data.add_argument("--val-fraction", type=float, default=0.0, help="or a share of the subjects to validate on")
     recipe_arguments(parser.add_argument_group("recipe"))
     parser.add_argument("--start", type=Path, help="checkpoint folder of a UNet of the same classes to go on from")
     parser.add_argument(
@@ -144,6 +146,8 @@ def read_splits(args: argparse.Namespace) -> MaskedSplits:
     extra, _ = by_subject([s for folder in args.extra for s in extra_scans(folder, names)], args.extra_test)
     if unknown := set(args.extra_unknown) - set(names):
         raise DataError(f"--extra-unknown {', '.join(sorted(unknown))}: expected a class of {', '.join(names)}")
+    train, val, test, extra = (annotated(side) for side in (train, val, test, extra))
+    second = [s for s in second if s.image in {t.image for t in train}]
     return MaskedSplits(train, val, test, extra, second, names, tuple(args.extra_unknown))
 
 
@@ -165,7 +169,7 @@ def make_dataset(args: argparse.Namespace, splits: MaskedSplits) -> MaskDataset:
         extra=splits.extra,
         extra_unknown=splits.extra_unknown,
         extra_share=args.extra_share,
-        second_masks=[s for s in splits.second if s.image in {t.image for t in splits.train}],
+        second_masks=splits.second,
         second_share=args.second_share,
         strength=args.augment,
         seed=args.seed,

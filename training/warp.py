@@ -20,7 +20,7 @@ def random_grid(
         frame: (height, width) in pixels of the scan as the model sees it.
         crop: (height, width) in pixels of the crop.
         centre_row: the retina's row as a share of the height, around which most crops lie.
-        strength: 0 for a plain crop, 1 for the full range.
+        strength: 0 for a plain crop from anywhere, 1 for the full range.
         flip: whether left and right are alike.
 
     Returns:
@@ -43,6 +43,8 @@ def random_grid(
     middle_y = 2 * centre_row - 1 + spread * (2 * up - 1)
     if anywhere < 0.15 * strength:  # so that vitreous and choroid far from the retina are known, too
         middle_y = 2 * up - 1
+    elif not strength:  # anywhere, too, but no crop leaves the frame
+        middle_y = (2 * up - 1) * max(0.0, 1 - half_y)
     x, y = middle_x + half_x * (x + dx), middle_y + half_y * (y + dy)
     return torch.stack([-x if flip and side < 0.5 and strength else x, y], -1)
 
