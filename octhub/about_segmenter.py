@@ -39,7 +39,7 @@ def measured(model: Served) -> Html:
         "IoU is the overlap of two outlines, as a share of what either covers; mIoU is its mean over the classes that "
         "are there.",
         "The second grader is a person who outlined the same scans: how far experts agree is the human line.",
-        "The test subjects are few, and they differ from one another.",
+        "The subjects differ from one another, so that other subjects would give other figures.",
         *remarks(model),
     ]
     return Html(table("Answers against an expert’s outlines", heads, rows) + bullets(notes))
@@ -142,7 +142,8 @@ def comparison(model: Served) -> Html:
     heads = ["Network", "mIoU", "Pixel accuracy", "Parameters", "Seconds a scan"]
     seeds = len(found["seeds"])
     note = (
-        f"Trained alike, for this comparison alone: the checkpoint that is served is another training. {seeds} "
+        "Trained alike, but for UNet’s loss, which is that of all its score maps, and for this comparison alone: the "
+        f"checkpoint that is served is another training. {seeds} "
         f"{'seed' if seeds == 1 else 'seeds'} each, so small differences mean nothing. Seconds are on "
         f"{found['hardware']}."
     )
@@ -152,10 +153,9 @@ def comparison(model: Served) -> Html:
 def limits(model: Served) -> Html:
     return bullets(
         [
-            "Every pixel gets one of the classes. What was not taught, such as drusen, a detachment or a tumour, is "
-            "called by the nearest name.",
-            "The masks that trained it are of few people, one make of device and few centres. Expect less elsewhere.",
-            "Where swelling has no clear border, graders differ about fluid, and so does the model.",
+            "Every pixel gets one of the classes. What was not taught is called by the nearest name.",
+            "Expect less on other people, other devices and other diseases than the masks that trained it are of.",
+            "Where a border can’t be seen, experts differ, and so does the model.",
             "Areas and thicknesses are pixels along the scan’s columns unless the scale of the device is given.",
         ]
     )

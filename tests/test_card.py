@@ -134,7 +134,7 @@ def test_classifier_passes_the_bars():
 
 
 def test_segmenter_passes_the_bars():
-    """Two bars are missed, and README and notes.md say so: fluid 0.58, and OS-RPE above the second grader."""
+    """Two bars are missed, and README says so: fluid 0.58, and OS-RPE above the second grader."""
     duke = SEGMENTED["duke-dme"]
     assert sorted(duke["per_subject"]) == ["S06", "S07", "S08"]
     assert duke["n"] == 33
